@@ -1,0 +1,58 @@
+# Every target works on a fresh clone with only Python >= 3.11 and make.
+#
+#   PYTHON  the interpreter, e.g. make test PYTHON=python3.13; the default's environment is .venv, another's .venv-3.13
+#   ARGS    more arguments for demo.py or pytest, e.g. make test ARGS="-k memory"
+#   JOBS    processes that share the tests
+
+version = $(if $(1),$(shell $(1) -c \
+	'import sys; v = sys.version_info; v >= (3, 11) and print("%d.%d.%d" % v[:3])' 2>/dev/null))
+FOUND := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(or $(FOUND),python3)
+JOBS ?= 2
+
+VERSION := $(call version,$(PYTHON))
+# `basename` cuts the last number: one environment for each minor version, whatever its interpreter is called.
+VENV := .venv$(if $(filter $(basename $(VERSION)),$(basename $(call version,$(FOUND)))),,-$(basename $(VERSION)))
+INSTALLED := $(VENV)/installed-$(VERSION)
+TOOLS := $(VENV)/tools-$(VERSION)
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one with PYTHON=/path/to/python
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   train tiny BERT, GPT and XLNet side by side"
+	@echo "make test   run the tests"
+	@echo "make lint   check style, types and spelling"
+	@echo "make clean  remove the environments and every cache in this folder; runs stay"
+
+demo: $(INSTALLED)
+	@$(BIN)/python demo.py $(ARGS)
+
+test: $(TOOLS)
+	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal $(ARGS)
+
+lint: $(TOOLS)
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/codespell
+
+# The environment is a function of setup.py and the interpreter's version: when either changes, it is made anew.
+$(INSTALLED): setup.py
+	$(if $(VERSION),,$(error $(TOO_OLD)))
+	@echo "Installing the dependencies for Python $(VERSION) into $(VENV), once: about a minute."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(TOOLS): $(INSTALLED)
+	@echo "Installing what tests and lint need."
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-3.* build *.egg-info .hypothesis .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Text to batches: corpora, tokenizers, token shards and layouts; NumPy only."""

@@ -1,0 +1,211 @@
+"""Documents of a text corpus, streamed: a file, a folder or a glob of UTF-8 text, or the embedded docstrings."""
+
+import contextlib
+import dataclasses
+import functools
+import glob
+import gzip
+import hashlib
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from batch import InputError
+from data.config import DataConfig
+from data.docstrings import docstrings_file, versions
+
+SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz", ".gz")
+"""What is read of a folder; a file or a glob may name anything, and is text unless it ends in .jsonl or .jsonl.gz."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """Lines of text that belong together, each a sentence or a paragraph, without their line ends.
+
+    `words` gives, where the corpus marks word boundaries, each line's words; they concatenate to the line.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...] | None = None
+
+    @property
+    def text(self) -> str:
+        """What the tokens of the document decode to: every line ends with a newline."""
+        return "".join(f"{line}\n" for line in self.lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Files in reading order. A blank line ends a document; in .jsonl every line is a document."""
+
+    name: str
+    files: tuple[Path, ...]
+    text_field: str
+    word_separator: str
+    cache: Path
+    versions: tuple[tuple[str, str], ...] = ()
+
+    def documents(self) -> Iterator[Document]:
+        """Streams the documents; holds one at a time. Raises InputError on text that cannot be read."""
+        for path in self.files:
+            pieces = _json_texts(path, self.text_field) if _is_json(path) else _text_blocks(path)
+            for number, lines in enumerate(pieces):
+                name = f"{path.name}:{number}"
+                yield self._segmented(name, lines) if self.word_separator else Document(name, tuple(lines))
+
+    def _segmented(self, name: str, lines: list[str]) -> Document:
+        words = tuple(tuple(filter(None, line.split(self.word_separator))) for line in lines)
+        return Document(name, tuple("".join(line) for line in words), words)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is read: the files' bytes in order and how they are taken apart; paths do not matter.
+
+        Files whose path, size and times are as at the last hashing are not read again.
+        """
+        known = self.cache / "digests" / hashlib.sha256(self.fingerprint.encode()).hexdigest()[:32]
+        if known.exists() and len(stored := known.read_text()) == 64:
+            return stored
+        total = hashlib.sha256(json.dumps([self.text_field, self.word_separator]).encode())
+        for path in self.files:
+            with _readable(path), path.open("rb") as file:
+                total.update(f"{_is_json(path)}".encode() + hashlib.file_digest(file, "sha256").digest())
+        known.parent.mkdir(parents=True, exist_ok=True)
+        temporary = known.with_name(f".{known.name}-{os.getpid()}")
+        temporary.write_text(total.hexdigest())
+        os.replace(temporary, known)
+        return total.hexdigest()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes, as far as the file system tells, when a file does; cheap."""
+        stats = [(str(path.resolve()), path.stat()) for path in self.files]
+        seen = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats]
+        return json.dumps([self.text_field, self.word_separator, seen])
+
+    def describe(self) -> str:
+        """One line: name, package versions of the embedded corpus, files, bytes and digest."""
+        size = sum(path.stat().st_size for path in self.files)
+        made_of = "; ".join(f"{name} {version}" for name, version in self.versions)
+        return (
+            f"{self.name}{f' ({made_of})' if made_of else ''}: {len(self.files)} file{'s' * (len(self.files) != 1)}, "
+            f"{size:,} bytes, sha256 {self.digest[:16]}"
+        )
+
+
+def open_corpus(config: DataConfig) -> Corpus:
+    """The corpus that `config.corpus` names. Raises InputError where there is nothing to read."""
+    cache = Path(config.cache).expanduser()
+    if config.corpus == "docstrings":
+        files, made_of = (docstrings_file(cache),), tuple(versions().items())
+    else:
+        files, made_of = _files(config.corpus), ()
+    corpus = Corpus(config.corpus, files, config.text_field, config.word_separator, cache, made_of)
+    if next(corpus.documents(), None) is None:
+        raise InputError(f"data.corpus={config.corpus}: it holds no text; name a corpus with at least one line.")
+    return corpus
+
+
+def _files(corpus: str) -> tuple[Path, ...]:
+    path = Path(corpus).expanduser()
+    if path.is_file():
+        return (path,)
+    if path.is_dir():
+        inside = (found for found in path.rglob("*") if found.name.endswith(SUFFIXES) and found.is_file())
+        files = sorted(found for found in inside if not _is_hidden(found.relative_to(path)))
+        if not files:
+            raise InputError(f"data.corpus={corpus}: the folder holds no text; it needs {' '.join(SUFFIXES)} files.")
+        return tuple(files)
+    if not glob.has_magic(corpus):
+        raise InputError(f"data.corpus={corpus}: no such file or folder; name one, a glob, or docstrings.")
+    files = sorted(Path(found) for found in glob.glob(str(path), recursive=True))
+    files = [found for found in files if found.is_file()]
+    if not files:
+        raise InputError(f"data.corpus={corpus}: no file matches; quote the glob, or name a folder.")
+    return tuple(files)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_json(path: Path) -> bool:
+    return path.name.endswith((".jsonl", ".jsonl.gz"))
+
+
+def _text_blocks(path: Path) -> Iterator[list[str]]:
+    block: list[str] = []
+    for line in _lines(path):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _json_texts(path: Path, field: str) -> Iterator[list[str]]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        text = _json_text(line, field, f"data.corpus: line {number} of {path}")
+        if lines := [part for part in text.replace("\r\n", "\n").split("\n") if part.strip()]:
+            yield lines
+
+
+def _json_text(line: str, field: str, where: str) -> str:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at column {error.colno}"
+        raise InputError(f"{where} is not JSON ({reason}); every line of a .jsonl file is one object.") from None
+    if not isinstance(record, dict) or field not in record:
+        names = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+        raise InputError(f"{where} has no field {field!r} (it has {names}); set data.text_field.")
+    text = record[field]
+    if not isinstance(text, str):
+        raise InputError(f"{where} holds {type(text).__name__} in {field!r}, not text; set data.text_field.")
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(f"{where} holds a NUL or half of a surrogate pair in {field!r}; remove it.")
+    return text
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a file without their ends and without a byte order mark. Raises InputError with the byte offset."""
+    offset = 0
+    with _readable(path), _open(path) as file:
+        for raw in file:
+            yield _decoded(raw, path, offset)
+            offset += len(raw)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Says what is wrong with a file that cannot be read."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"data.corpus: {path} is a damaged gzip file ({error}); fetch or write it again.") from None
+    except OSError as error:
+        raise InputError(f"data.corpus: {path} cannot be read ({error.strerror}); check its permissions.") from None
+
+
+def _open(path: Path) -> io.BufferedIOBase:
+    return gzip.open(path) if path.name.endswith(".gz") else path.open("rb")
+
+
+def _decoded(raw: bytes, path: Path, offset: int) -> str:
+    if (nul := raw.find(b"\0")) >= 0:
+        raise InputError(f"data.corpus: {path} is binary (a NUL at byte {offset + nul}); give UTF-8 text.")
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte, at = raw[error.start], offset + error.start
+        raise InputError(f"data.corpus: {path} is not UTF-8 (0x{byte:02x} at byte {at}); convert it.") from None
+    line = line.removesuffix("\n").removesuffix("\r")
+    return line.removeprefix("\ufeff") if offset == 0 else line

@@ -1,0 +1,177 @@
+"""From a corpus to token shards: split by document, train the tokenizer on the training part, tokenize, cache."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import sentencepiece
+
+from batch import InputError, Vocab
+from data.config import DataConfig
+from data.corpus import Corpus, Document, open_corpus
+from data.shards import FORMAT, Tokens, open_tokens, tokens_writer
+from data.splits import SPLITS, Split, SplitPlan, plan_splits
+from data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+
+COMPLETE = "complete.txt"
+"""Written last; it holds what there is to say of the split."""
+
+BUILDING = ".tokens-"
+"""Begins the names of folders that are being built."""
+
+Report = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """A corpus ready for batches."""
+
+    train: Tokens
+    validation: Tokens
+    test: Tokens
+    tokenizer: Tokenizer
+    corpus_digest: str
+    description: str  # name, package versions, digest, documents and bytes of each split
+
+    @property
+    def vocab(self) -> Vocab:
+        return self.tokenizer.vocab
+
+    @property
+    def tokenizer_digest(self) -> str:
+        return self.tokenizer.digest
+
+
+def prepare(config: DataConfig, report: Report, tokenizer: Tokenizer | None = None) -> Prepared:
+    """The tokenized corpus of `config`, from the cache or built into it; `report` gets a line for each slow stage.
+
+    `tokenizer` is one to use instead of training one (a checkpoint's). Raises InputError on a corpus that cannot be
+    read, split or fill the vocabulary. Processes that prepare the same data at once do not disturb each other.
+    """
+    cache = Path(config.cache).expanduser()
+    _check_writable(cache, config.cache)
+    corpus = open_corpus(config)
+    folder = cache / f"tokens-{_key(config, corpus, tokenizer)}"
+    if not _is_complete(folder):
+        _build(folder, corpus, config, report, tokenizer)
+    if note := (folder / COMPLETE).read_text():
+        report(note)
+    splits = {split: open_tokens(folder / split) for split in SPLITS}
+    sizes = (f"{name} {s.num_documents:,} documents, {s.num_bytes:,} bytes" for name, s in splits.items())
+    return Prepared(
+        **splits,
+        tokenizer=tokenizer or load_tokenizer(folder / "tokenizer"),
+        corpus_digest=corpus.digest,
+        description="; ".join([corpus.describe(), *sizes]),
+    )
+
+
+def _check_writable(cache: Path, given: str) -> None:
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+    if not os.access(cache, os.W_OK):
+        raise InputError(f"data.cache={given}: the folder cannot be written; name another one.")
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / COMPLETE).exists()
+
+
+def _key(config: DataConfig, corpus: Corpus, tokenizer: Tokenizer | None) -> str:
+    """Changes when corpus, tokenizer, split or format do."""
+    if tokenizer or config.tokenizer == "bytes":
+        how = [(tokenizer or Tokenizer("bytes")).digest]
+    else:
+        how = [config.tokenizer, config.vocab_size, config.tokenizer_sample, sentencepiece.__version__]
+    parts = [FORMAT, corpus.digest, config.validation, config.test, *how]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _build(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tokenizer: Tokenizer | None) -> None:
+    """Builds beside `folder` and moves it there whole, unless another process was faster."""
+    _remove_abandoned(folder.parent)
+    building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=BUILDING))
+    try:
+        _write(building, corpus, config, report, tokenizer)
+        if folder.exists() and not _is_complete(folder):
+            shutil.rmtree(folder)
+        os.rename(building, folder)
+    except OSError:
+        if not _is_complete(folder):
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Removes what builds that were killed left behind, a day later, when no build can be at work on it."""
+    for abandoned in cache.glob(f"{BUILDING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - abandoned.stat().st_mtime > 86_400:
+                shutil.rmtree(abandoned)
+
+
+def _write(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tokenizer: Tokenizer | None) -> None:
+    report(f"reading {corpus.name}")
+    plan = plan_splits(corpus.documents, config.validation, config.test)
+    tokenizer = tokenizer or _tokenizer(corpus, plan, config, report)
+    tokenizer.save(folder / "tokenizer")
+    _tokenize(folder, plan.parts(corpus.documents()), sum(plan.num_bytes.values()), tokenizer, report)
+    (folder / COMPLETE).write_text(plan.note)
+
+
+def _tokenizer(corpus: Corpus, plan: SplitPlan, config: DataConfig, report: Report) -> Tokenizer:
+    """The tokenizer that `config` names, trained on the training part of the corpus only."""
+    if config.tokenizer == "bytes":
+        return Tokenizer("bytes")
+    total = plan.num_bytes["train"]
+    sample = min(config.tokenizer_sample, total)
+    report(f"training the tokenizer ({config.tokenizer}, {config.vocab_size} pieces) on {sample:,} bytes")
+    train = (document for split, document in plan.parts(corpus.documents()) if split == "train")
+    return train_tokenizer(config.tokenizer, config.vocab_size, _sample(train, sample, total))
+
+
+def _sample(documents: Iterable[Document], sample: int, total: int) -> Iterator[str]:
+    """Texts of at most `sample` bytes, taken evenly over documents of `total` bytes: lines, or words where marked."""
+    seen = taken = 0
+    for document in documents:
+        for number, line in enumerate(document.lines):
+            size = len(line.encode()) + 1
+            seen += size
+            if (taken + size) * total <= sample * seen:
+                taken += size
+                yield from document.words[number] if document.words else (line,)
+
+
+def _tokenize(
+    folder: Path, parts: Iterable[tuple[Split, Document]], total: int, tokenizer: Tokenizer, report: Report
+) -> None:
+    progress = _Progress(total, report)
+    with contextlib.ExitStack() as stack:
+        writers = {split: stack.enter_context(tokens_writer(folder / split, tokenizer)) for split in SPLITS}
+        for split, document in parts:
+            writers[split].add(document)
+            progress.add(sum(len(line.encode()) + 1 for line in document.lines))
+
+
+class _Progress:
+    """Reports the share done and the time left, every few seconds."""
+
+    def __init__(self, total: int, report: Report, every: float = 5.0):
+        self._total, self._report, self._every = total, report, every
+        self._done, self._began = 0, time.monotonic()
+        self._next = self._began + every
+
+    def add(self, done: int) -> None:
+        self._done += done
+        if (now := time.monotonic()) >= self._next:
+            left = (now - self._began) * (self._total - self._done) / self._done
+            self._report(f"tokenizing: {self._done / self._total:.0%} of {self._total:,} bytes, {left:.0f} s left")
+            self._next = now + self._every

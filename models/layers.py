@@ -1,0 +1,122 @@
+"""The parts every model is made of: projections, norms, embeddings, the feed-forward block, dropout."""
+
+import string
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from models.parameters import ONES, ZEROS, Initializer, parameter
+from models.precision import Precision, contract
+
+ACTIVATIONS: dict[str, Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]] = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),  # the error-function form, as BERT's checkpoints of 2018
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),  # GPT-2 and XLNet
+    "relu": jax.nn.relu,
+}
+
+
+class Linear(nnx.Module):
+    """`x W + b` from the trailing axes `inputs` to the axes `outputs`, for instance `(D,) -> (H, K)`."""
+
+    def __init__(
+        self,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        initializer: Initializer,
+        *,
+        bias: bool,
+        precision: Precision,
+    ):
+        self.kernel = parameter((*inputs, *outputs), initializer)
+        self.bias = parameter(outputs, ZEROS) if bias else None
+        self.contracted = len(inputs)
+        self.precision: Precision = precision
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        kernel = self.kernel[...]
+        letters = string.ascii_lowercase
+        rows, letters = letters[: x.ndim - self.contracted], letters[x.ndim - self.contracted :]
+        summed, out = letters[: self.contracted], letters[self.contracted : kernel.ndim]
+        y = contract(f"{rows}{summed},{summed}{out}->{rows}{out}", x, kernel, self.precision)
+        return y if self.bias is None else y + jnp.expand_dims(self.bias[...], range(len(rows)))
+
+
+class LayerNorm(nnx.Module):
+    """Normalizes the last axis to mean 0 and (biased) variance 1, then scales and shifts it (Ba et al. 2016)."""
+
+    def __init__(self, dim: int, epsilon: float):
+        self.scale = parameter((dim,), ONES)
+        self.bias = parameter((dim,), ZEROS)
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
+        centered = x - x.mean(axis=-1, keepdims=True)
+        variance = jnp.square(centered).mean(axis=-1, keepdims=True)
+        shape = (1,) * (x.ndim - 1) + (-1,)
+        normal = centered * jax.lax.rsqrt(variance + self.epsilon)
+        return normal * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)
+
+
+class Embedding(nnx.Module):
+    """A table of vectors; `attend` scores vectors against every row, which ties a head to the table."""
+
+    def __init__(self, size: int, dim: int, initializer: Initializer, *, precision: Precision):
+        self.table = parameter((size, dim), initializer)
+        self.precision: Precision = precision
+
+    def __call__(self, ids: Int[Array, "*rows"]) -> Float[Array, "*rows D"]:
+        return self.table[...][ids]
+
+    def attend(self, hidden: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
+        return contract("bpd,vd->bpv", hidden, self.table[...], self.precision)
+
+
+class FeedForward(nnx.Module):
+    """`W2 act(W1 x + b1) + b2`; XLNet also drops inside, after the activation."""
+
+    def __init__(
+        self,
+        dim: int,
+        mlp_dim: int,
+        activation: str,
+        *,
+        up: Initializer,
+        down: Initializer,
+        precision: Precision,
+        inner_dropout: float = 0.0,
+    ):
+        self.up = Linear((dim,), (mlp_dim,), up, bias=True, precision=precision)
+        self.down = Linear((mlp_dim,), (dim,), down, bias=True, precision=precision)
+        self.activation = activation
+        self.inner_dropout = inner_dropout
+
+    def __call__(self, x: Float[Array, "B T D"], *, key: Key[Array, ""] | None = None) -> Float[Array, "B T D"]:
+        return self.down(dropout(ACTIVATIONS[self.activation](self.up(x)), self.inner_dropout, key))
+
+
+def dropout(x: Float[Array, "*shape"], rate: float, key: Key[Array, ""] | None) -> Float[Array, "*shape"]:
+    """Zeroes each entry with probability `rate` and scales the rest to keep the mean; without a key, `x`."""
+    if key is None or rate == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0.0)
+
+
+def split_key(key: Key[Array, ""] | None, count: int) -> tuple[Key[Array, ""] | None, ...]:
+    """`count` keys, or as many times None: a key means training, None means inference."""
+    return (None,) * count if key is None else tuple(jax.random.split(key, count))
+
+
+def gather(x: Float[Array, "B L D"], positions: Int[Array, "B P"]) -> Float[Array, "B P D"]:
+    """The rows of `x` at `positions`."""
+    return jnp.take_along_axis(x, positions[:, :, None], axis=1)
+
+
+def select(
+    where: Bool[Array, " B"], yes: Float[Array, "B *rest"], no: Float[Array, "B *rest"]
+) -> Float[Array, "B *rest"]:
+    """Chooses between two arrays, row of the batch by row of the batch."""
+    return jnp.where(where.reshape(-1, *(1,) * (yes.ndim - 1)), yes, no)

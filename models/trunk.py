@@ -1,0 +1,62 @@
+"""What the models have in common: the shape of a trunk, and one scan over its stacked layers."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from batch import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrunkConfig:
+    """The fields every model has."""
+
+    num_layers: int = 2
+    num_heads: int = 2
+    model_dim: int = 128
+    mlp_dim: int = 512
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.1
+
+    def __post_init__(self):
+        for field in ("num_layers", "num_heads", "model_dim", "mlp_dim"):
+            value = getattr(self, field)
+            if value < 1:
+                raise InputError(f"model.{field}={value}: must be at least 1.")
+        if self.model_dim % self.num_heads:
+            raise InputError(
+                f"model.num_heads={self.num_heads}: must divide model.model_dim={self.model_dim}; choose another of the two."
+            )
+        if self.model_dim % 2:
+            raise InputError(f"model.model_dim={self.model_dim}: must be even.")
+        for field in ("dropout_rate", "attention_dropout_rate"):
+            value = getattr(self, field)
+            if not 0 <= value < 1:
+                raise InputError(f"model.{field}={value}: must be at least 0 and below 1.")
+
+
+def scan_layers(
+    body: Callable[[Any, Any, Key[Array, ""] | None], tuple[Any, Any]],
+    carry: Any,
+    per_layer: Any,
+    num_layers: int,
+    *,
+    key: Key[Array, ""] | None,
+    remat: bool,
+) -> tuple[Any, Any]:
+    """Runs `body(carry, per_layer[i], key_i)` over the layers: one compiled body, whatever the depth.
+
+    With `remat`, a layer's activations are recomputed in the backward pass instead of kept.
+    """
+
+    def step(carry, xs):
+        inputs, index = xs
+        own = None if key is None else jax.random.fold_in(key, index)
+        return body(carry, inputs, own)
+
+    step = jax.checkpoint(step, prevent_cse=False) if remat else step
+    return jax.lax.scan(step, carry, (per_layer, jnp.arange(num_layers)))

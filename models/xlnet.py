@@ -1,0 +1,176 @@
+"""XLNet (Yang et al. 2019): a Transformer-XL trunk with a content and a query stream.
+
+Both streams share every parameter and attend to the same keys and values, those of the memory and the content stream.
+They differ only in where they start and in what they may see, so that a layer treats them as one list of T = L + P
+rows: the L content rows, then one query row for each prediction.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from batch import Inputs, InputError, Memory, Output
+from models.heads import PairHead
+from models.layers import Embedding, FeedForward, LayerNorm, dropout, gather, select, split_key
+from models.memory import empty_memory, forget, remember, remembered
+from models.parameters import ZEROS, GlorotUniform, Normal, parameter, stacked
+from models.precision import Precision
+from models.relative import RelativeAttention, View, sinusoids
+from models.trunk import TrunkConfig, scan_layers
+from models.visibility import every_row, visible
+
+EPSILON = 1e-12  # of every LayerNorm in the release
+
+
+@dataclasses.dataclass(frozen=True)
+class XlnetConfig(TrunkConfig):
+    memory_length: int = 0  # positions of earlier windows that every layer remembers, M
+    empty_memory: Literal["zeros", "masked"] = "zeros"  # what a fresh row remembers: zeros (release), or nothing
+    clamp_length: int = 0  # distances beyond it count as equal; 0: no clamp
+    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu_tanh"
+    pair_head: bool = False
+
+    two_streams = True
+    relative = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        for field in ("memory_length", "clamp_length"):
+            if getattr(self, field) < 0:
+                raise InputError(f"model.{field}={getattr(self, field)}: must be at least 0.")
+
+
+class XlnetLayer(nnx.Module):
+    """x = LN(x + attention(x)); x = LN(x + mlp(x)), for the rows of both streams."""
+
+    def __init__(self, config: XlnetConfig, precision: Precision):
+        c, init = config, Normal(0.02)
+        self.attention = RelativeAttention(c.model_dim, c.num_heads, c.attention_dropout_rate, precision=precision)
+        self.attention_norm = LayerNorm(c.model_dim, EPSILON)
+        self.mlp = FeedForward(
+            c.model_dim,
+            c.mlp_dim,
+            c.activation,
+            up=init,
+            down=init,
+            precision=precision,
+            inner_dropout=c.dropout_rate,
+        )
+        self.mlp_norm = LayerNorm(c.model_dim, EPSILON)
+        self.dropout_rate = c.dropout_rate
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        context: Float[Array, "B S D"],
+        view: View,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B H T S"]]:
+        weights_key, mixed_key, inner_key, mlp_key = split_key(key, 4)
+        mixed, weights = self.attention(x, context, view, key=weights_key)
+        x = self.attention_norm(x + dropout(mixed, self.dropout_rate, mixed_key))
+        return self.mlp_norm(x + dropout(self.mlp(x, key=inner_key), self.dropout_rate, mlp_key)), weights
+
+
+class Xlnet(nnx.Module):
+    def __init__(self, config: XlnetConfig, vocab_size: int, *, precision: Precision = "float32", remat: bool = False):
+        c, init = config, Normal(0.02)
+        self.config = config
+        self.remat = remat
+        self.tokens = Embedding(vocab_size, c.model_dim, init, precision=precision)
+        self.query = parameter((c.model_dim,), GlorotUniform())  # where every query row starts; mask_emb in the release
+        self.layers = stacked(XlnetLayer(c, precision), c.num_layers)
+        self.bias = parameter((vocab_size,), ZEROS)
+        self.pair_head = PairHead(c.model_dim, init, precision=precision) if c.pair_head else None
+
+    def init_memory(self, batch_size: int) -> Memory | None:
+        """What a run starts with; None for a model without memory."""
+        c = self.config
+        if not c.memory_length:
+            return None
+        attended = c.empty_memory == "zeros"
+        return empty_memory(c.num_layers, batch_size, c.memory_length, c.model_dim, attended=attended)
+
+    def forget(self, memory: Memory, fresh: Bool[Array, " B"]) -> Memory:
+        """The memory with the rows that start afresh emptied."""
+        return forget(memory, fresh, attended=self.config.empty_memory == "zeros")
+
+    def logits(self, hidden: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
+        return self.tokens.attend(hidden) + self.bias[...][None, None]
+
+    def pair_logits(self, pooled: Float[Array, "B D"]) -> Float[Array, "B 2"]:
+        assert self.pair_head is not None, "checked when the experiment was built"
+        return self.pair_head.logits(pooled)
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        memory: Memory | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+        capture: Sequence[str] = (),
+    ) -> Output:
+        """Reads a batch. A key means training (dropout); `capture` may name "layers" and "attention".
+
+        Without a memory, the rows start as a run does: with whatever `init_memory` gives.
+        """
+        c, (batch_size, length) = self.config, inputs.tokens.shape
+        memory = self.init_memory(batch_size) if memory is None else memory
+        content_key, query_key, distance_key, layers_key, out_key = split_key(key, 5)
+        content = dropout(self.tokens(inputs.tokens), c.dropout_rate, content_key)
+        rows, x = every_row(inputs), content
+        if inputs.query_stream:
+            query = jnp.broadcast_to(self.query[...][None, None], (*inputs.predict.shape, c.model_dim))
+            x = jnp.concatenate([x, dropout(query, c.dropout_rate, query_key)], axis=1)
+            rows = jnp.concatenate([rows, inputs.predict], axis=1)
+        view = self.view(inputs, rows, memory, distance_key)
+
+        def body(x, per_layer, key):
+            layer, past = per_layer
+            present = x[:, :length]
+            context = present if past is None else jnp.concatenate([past, present], axis=1)
+            y, weights = layer(x, context, view, key=key)
+            kept = None if past is None else remember(past, present, inputs.reuse)
+            layers = y[:, :length] if "layers" in capture else None
+            return y, (kept, layers, weights if "attention" in capture else None)
+
+        past = None if memory is None else memory.hidden
+        last, (kept, layers, attention) = scan_layers(
+            body, x, (self.layers, past), c.num_layers, key=layers_key, remat=self.remat
+        )
+        return Output(
+            hidden=dropout(self.predictions(last, inputs), c.dropout_rate, out_key),
+            pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),
+            memory=None if memory is None else remembered(memory, kept, inputs),
+            layers=None if layers is None else jnp.concatenate([content[None], layers]),
+            attention=None if attention is None else attention[:, :, :, :length],
+            query_attention=attention[:, :, :, length:] if attention is not None and inputs.query_stream else None,
+        )
+
+    def view(
+        self, inputs: Inputs, rows: Int[Array, "B T"], memory: Memory | None, key: Key[Array, ""] | None
+    ) -> View:
+        """Who sees whom, how far apart, and across which segments. One dropout of the distances serves all layers."""
+        length, past = inputs.tokens.shape[1], 0 if memory is None else memory.length
+        strict = (jnp.arange(rows.shape[1]) >= length)[None]
+        key_segments = jnp.pad(inputs.segments, ((0, 0), (past, 0)))
+        row_segments = jnp.take_along_axis(inputs.segments, rows, axis=1)
+        distances = sinusoids(past + length, 1 - length, self.config.model_dim, self.config.clamp_length)
+        return View(
+            mask=visible(inputs, rows, memory, strict=strict),
+            differs=row_segments[:, :, None] != key_segments[:, None, :],
+            distances=dropout(distances, self.config.dropout_rate, key),
+            predict=inputs.predict,
+            direction=inputs.direction,
+        )
+
+    def predictions(self, last: Float[Array, "B T D"], inputs: Inputs) -> Float[Array, "B P D"]:
+        """The query stream's rows where a row is blind, the content stream's where it is not."""
+        length = inputs.tokens.shape[1]
+        seen = gather(last[:, :length], inputs.predict)
+        return select(inputs.blind, last[:, length:], seen) if inputs.query_stream else seen

@@ -1,0 +1,108 @@
+"""What an objective is, and what all objectives share: keys by row, positions, the loss over targets."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from batch import VOID, Batch, Inputs, Mean, Output, Targets, Vocab, weighted_mean
+
+Losses = dict[str, Mean]
+Metrics = dict[str, Mean]
+Scales = dict[str, Float[Array, ""]]
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A frozen dataclass: it is its own config. What it hides is a pure function of the batch and the key."""
+
+    query_stream: bool
+    """Predicts from a stream that does not see its own token, which the model must have."""
+
+    reuse: int | None
+    """Positions of a window that enter the memory, and by which the window advances; None: all of them."""
+
+    pair_weight: float
+    """Coefficient of the sentence-pair loss; 0: there is none."""
+
+    def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
+        """What is shown, and what is asked. Runs inside the step, on the whole batch."""
+        ...
+
+    def scales(self, targets: Targets) -> Scales:
+        """For each loss, its coefficient over its total weight in the whole batch; 0 where it has no weight.
+
+        What a step descends is the sum of scale * total, over however many microbatches and devices the totals are
+        summed.
+        """
+        ...
+
+    def loss(self, model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
+        """What is trained on, and what is only watched."""
+        ...
+
+
+def row_keys(key: Key[Array, ""], batch: Batch) -> Key[Array, " B"]:
+    """One key a row, of its epoch and its text: the same corruption for any batch size, host count or resume point."""
+    by_row = jax.vmap(lambda epoch, example: jax.random.fold_in(jax.random.fold_in(key, epoch), example))
+    return by_row(jnp.asarray(batch.epoch), jnp.asarray(batch.example))
+
+
+def eligible(batch: Batch, vocab: Vocab) -> Bool[Array, "B L"]:
+    """The tokens that may be targets: neither padding nor special."""
+    return (jnp.asarray(batch.document) != 0) & ~jnp.asarray(vocab.is_special)[batch.tokens]
+
+
+def positions(document: Int[Array, "B L"]) -> Int[Array, "B L"]:
+    """The index of each token within its document, counted from where the window first shows it."""
+    index = jnp.arange(document.shape[1])[None]
+    begins = document != jnp.pad(document, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
+    return index - jax.lax.cummax(jnp.where(begins, index, 0), axis=1)
+
+
+def hide_padding(order: Int[Array, "B L"], batch: Batch) -> Int[Array, "B L"]:
+    """The order, with padding invisible to everybody."""
+    return jnp.where(jnp.asarray(batch.document) != 0, order, VOID)
+
+
+def show(
+    batch: Batch,
+    *,
+    order: Int[Array, "B L"],
+    predict: Int[Array, "B P"],
+    tokens: Int[Array, "B L"] | None = None,
+    blind: bool = False,
+    reuse: int | None = None,
+) -> Inputs:
+    """The batch as inputs: `tokens` in place of its own where they were corrupted, padding hidden."""
+    document = jnp.asarray(batch.document)
+    return Inputs(
+        tokens=jnp.asarray(batch.tokens) if tokens is None else tokens,
+        segments=jnp.asarray(batch.segments),
+        document=document,
+        position=positions(document),
+        order=hide_padding(order, batch),
+        predict=predict,
+        blind=jnp.full(document.shape[0], blind),
+        summary=jnp.asarray(batch.summary),
+        direction=None if batch.direction is None else jnp.asarray(batch.direction),
+        query_stream=blind,
+        reuse=reuse,
+    )
+
+
+def scale(coefficient: float, weights: Float[Array, "*shape"]) -> Float[Array, ""]:
+    """coefficient / sum of weights, and 0 where there is nothing to divide by."""
+    total = weights.sum()
+    return jnp.where(total > 0, coefficient / jnp.where(total > 0, total, 1.0), 0.0)
+
+
+def token_loss(model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
+    """The negative log-likelihood in nats per target, and how often the most probable token is the right one."""
+    logits = model.logits(output.hidden)
+    surprise = optax.softmax_cross_entropy_with_integer_labels(logits, targets.labels)
+    right = (logits.argmax(axis=-1) == targets.labels).astype(jnp.float32)
+    losses = {"loss": weighted_mean(surprise, targets.weights)}
+    return losses, {"accuracy": weighted_mean(right, targets.weights)}

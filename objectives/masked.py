@@ -1,0 +1,120 @@
+"""Masked language modeling, with or without a decision about sentence pairs (Devlin et al. 2019, section 3.1)."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from batch import Batch, InputError, Inputs, Output, Targets, Vocab, weighted_mean
+from objectives.base import Losses, Metrics, Scales, eligible, row_keys, scale, show, token_loss
+from objectives.sampling import find_words, geometric_lengths, predictions, sample_spans, sample_tokens
+
+SPAN_SUCCESS, LONGEST_SPAN = 0.2, 10  # words (Joshi et al. 2020, section 3.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedLm:
+    """Hides a share of the tokens and predicts each of them from all that is shown, independently of the others.
+
+    A row of n tokens, specials counted, has min(P, max(1, round(rate n))) targets. Of these, `mask_share` are shown as
+    [MASK], `random_share` as a random ordinary token, the rest as they are.
+    """
+
+    rate: float = 0.15
+    mask_share: float = 0.8
+    random_share: float = 0.1
+    unit: Literal["token", "word", "span"] = "token"  # what is hidden together
+    corrupt: Literal["token", "unit"] = "token"  # what shares one draw of [MASK], random or unchanged
+    max_predictions: int | None = None  # P; None: round(rate L)
+    pair_weight: float = 0.0  # coefficient of the sentence-pair loss; 0: no such loss
+    reuse: int | None = None  # positions that enter the memory; None: the whole window
+
+    query_stream = False
+
+    def __post_init__(self):
+        if not 0 < self.rate <= 1:
+            raise InputError(f"objective.rate={self.rate}: must be above 0 and at most 1.")
+        if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
+            raise InputError(
+                f"objective.mask_share={self.mask_share} and objective.random_share={self.random_share}: "
+                "they are shares of one whole, so that neither is negative and their sum is at most 1."
+            )
+        if self.max_predictions is not None and self.max_predictions < 1:
+            raise InputError(f"objective.max_predictions={self.max_predictions}: must be at least 1.")
+
+    def slots(self, length: int) -> int:
+        """P, the number of predictions a row of L tokens has room for."""
+        return min(length, self.max_predictions or max(1, round(self.rate * length)))
+
+    def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
+        if vocab.mask is None:
+            raise InputError("objective: MaskedLm needs a [MASK] token, which this vocabulary lacks; train a tokenizer.")
+        tokens, document = jnp.asarray(batch.tokens), jnp.asarray(batch.document)
+        slots, real = self.slots(tokens.shape[1]), (document != 0).sum(axis=1)
+        count = jnp.clip(jnp.round(self.rate * real).astype(jnp.int32), 1, slots)
+        hidden = jax.vmap(lambda *row: self.hide(vocab, slots, *row))
+        shown, predict, weights = hidden(
+            tokens, jnp.asarray(batch.word), eligible(batch, vocab), count, row_keys(key, batch)
+        )
+        order = jnp.zeros_like(tokens)
+        if self.reuse is not None:  # what the memory keeps must not have seen what the next window asks
+            order = order.at[:, self.reuse :].set(1)
+        labels = jnp.where(weights > 0, jnp.take_along_axis(tokens, predict, axis=1), 0)
+        inputs = show(batch, tokens=shown, order=order, predict=predict, reuse=self.reuse)
+        task_weights = None if batch.task is None else (real > 0).astype(jnp.float32)
+        return inputs, Targets(labels=labels, weights=weights, task=batch.task, task_weights=task_weights)
+
+    def hide(
+        self,
+        vocab: Vocab,
+        slots: int,
+        tokens: Int[Array, " L"],
+        word: Int[Array, " L"],
+        allowed: Bool[Array, " L"],
+        count: Int[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Int[Array, " L"], Int[Array, " P"], Float[Array, " P"]]:
+        """One row: the tokens as shown, the positions to predict and their weights."""
+        where, how, what = jax.random.split(key, 3)
+        chosen, first = self.choose(word, allowed, count, where)
+        coin = jax.random.uniform(how, tokens.shape)
+        coin = coin[first] if self.corrupt == "unit" else coin
+        ordinary = jnp.asarray(vocab.ordinary)
+        noise = ordinary[jax.random.randint(what, tokens.shape, 0, len(vocab.ordinary))]
+        changed = jnp.where(coin < self.mask_share + self.random_share, noise, tokens)
+        changed = jnp.where(coin < self.mask_share, vocab.mask, changed)
+        predict, weights = predictions(chosen, slots)
+        return jnp.where(chosen, changed, tokens), predict, weights
+
+    def choose(
+        self, word: Int[Array, " L"], allowed: Bool[Array, " L"], count: Int[Array, ""], key: Key[Array, ""]
+    ) -> tuple[Bool[Array, " L"], Int[Array, " L"]]:
+        """Which tokens of a row are hidden, and where the unit of each begins."""
+        if self.unit == "token":
+            return sample_tokens(allowed, count, key), jnp.arange(word.shape[0])
+        order_key, length_key = jax.random.split(key)
+        lengths = jnp.ones(word.shape[0], jnp.int32)
+        if self.unit == "span":
+            lengths = geometric_lengths(word.shape[0], SPAN_SUCCESS, LONGEST_SPAN, length_key)
+        return sample_spans(find_words(word, allowed), lengths, count, order_key)
+
+    def scales(self, targets: Targets) -> Scales:
+        scales = {"loss": scale(1.0, targets.weights)}
+        if self.pair_weight:
+            assert targets.task_weights is not None, "checked when the experiment was built"
+            scales["pair_loss"] = scale(self.pair_weight, targets.task_weights)
+        return scales
+
+    def loss(self, model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
+        losses, metrics = token_loss(model, output, targets)
+        if self.pair_weight:
+            assert targets.task is not None and targets.task_weights is not None, "checked when built"
+            logits, label = model.pair_logits(output.pooled), jnp.asarray(targets.task.label)
+            surprise = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+            right = (logits.argmax(axis=-1) == label).astype(jnp.float32)
+            losses["pair_loss"] = weighted_mean(surprise, targets.task_weights)
+            metrics["pair_accuracy"] = weighted_mean(right, targets.task_weights)
+        return losses, metrics

@@ -1,0 +1,121 @@
+"""Permutation language modeling: an autoregression over a random factorization order (Yang et al. 2019, 2.2 to 2.3)."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Key
+
+from batch import Batch, InputError, Inputs, Output, Targets, Vocab
+from objectives.base import Losses, Metrics, Scales, eligible, row_keys, scale, show, token_loss
+from objectives.sampling import find_words, predictions, sample_ngrams, sample_tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class PermutationLm:
+    """Predicts the tail of a random order: one token in `predict_one_in` (the paper's K), given the rest.
+
+    Context tokens come first in the order and see each other; targets follow in random order, each seeing the context
+    and the targets before it. [SEP] and [CLS] have their place among the targets, without a loss, and context does not
+    see them, unless `specials_seen`. With `reuse`, the window has two halves: the first, which the memory keeps, never
+    sees the second; the second sees all of the first.
+    """
+
+    predict_one_in: float = 6.0  # K
+    num_predict: int | None = None  # P; None: L / K
+    spans: Literal["ngram", "token"] = "ngram"  # "token": single tokens, the paper's ablation
+    unit: Literal["piece", "word"] = "piece"  # n-grams of pieces, as in the release, or of whole words
+    longest: int = 5  # n-gram
+    perm_size: int | None = None  # the same permutation in each block of this many tokens; None: one block a half
+    specials_seen: bool = False  # context may see [SEP] and [CLS], as in the authors' later comparison
+    reuse: int | None = None  # positions that enter the memory; None: the whole window, in one piece
+
+    query_stream = True
+    pair_weight = 0.0
+
+    def __post_init__(self):
+        if self.predict_one_in < 1:
+            raise InputError(f"objective.predict_one_in={self.predict_one_in}: must be at least 1.")
+        for field in ("num_predict", "longest", "perm_size", "reuse"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise InputError(f"objective.{field}={value}: must be at least 1.")
+
+    def halves(self, length: int) -> list[tuple[slice, int]]:
+        """The parts of a window that are permuted each on its own, and how many targets each has."""
+        total = self.num_predict or max(1, int(length / self.predict_one_in))
+        if total > length:
+            raise InputError(f"objective.num_predict={total}: exceeds data.length={length}; predict fewer tokens.")
+        if self.reuse is None:
+            return [(slice(0, length), total)]
+        if self.reuse >= length:
+            raise InputError(
+                f"objective.reuse={self.reuse}: must be below data.length={length}; half of it is the usual choice."
+            )
+        second = total * (length - self.reuse) // length
+        return [(slice(0, self.reuse), total - second), (slice(self.reuse, length), second)]
+
+    def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
+        tokens, allowed = jnp.asarray(batch.tokens), eligible(batch, vocab)
+        context_like = allowed if not self.specials_seen else jnp.ones_like(allowed)
+        reversed_rows = jnp.zeros(len(tokens), bool) if batch.direction is None else jnp.asarray(batch.direction) < 0
+        halves = self.halves(tokens.shape[1])
+        orders, targets, offset, keys = [], [], 0, row_keys(key, batch)
+        for part, goal in halves:
+            keys = jax.vmap(jax.random.fold_in, (0, None))(keys, part.start)
+            row = jax.vmap(lambda *values, goal=goal: self.permute(goal, *values))
+            order, chosen = row(
+                jnp.asarray(batch.word)[:, part], allowed[:, part], context_like[:, part], reversed_rows, keys
+            )
+            orders.append(order + offset)
+            targets.append(chosen)
+            offset += part.stop - part.start + 1
+        slots = sum(goal for _, goal in halves)
+        predict, weights = jax.vmap(lambda row: predictions(row, slots))(jnp.concatenate(targets, axis=1))
+        labels = jnp.where(weights > 0, jnp.take_along_axis(tokens, predict, axis=1), 0)
+        order = jnp.concatenate(orders, axis=1)
+        inputs = show(batch, order=order, predict=predict, blind=True, reuse=self.reuse)
+        return inputs, Targets(labels=labels, weights=weights)
+
+    def permute(
+        self,
+        goal: int,
+        word: Int[Array, " L"],
+        allowed: Bool[Array, " L"],
+        context_like: Bool[Array, " L"],
+        is_reversed: Bool[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Int[Array, " L"], Bool[Array, " L"]]:
+        """One half of one row: the order of each token, context 0, and which tokens are targets."""
+        target_key, rank_key = jax.random.split(key)
+        flip = lambda x: jnp.where(is_reversed, x[::-1], x)  # noqa: E731  targets are drawn in reading order
+        chosen = flip(self.choose(flip(word), flip(allowed), goal, target_key))
+        later = chosen | ~context_like
+        return jnp.where(later, 1 + self.ranks(word.shape[0], rank_key), 0), chosen
+
+    def choose(
+        self, word: Int[Array, " L"], allowed: Bool[Array, " L"], goal: int, key: Key[Array, ""]
+    ) -> Bool[Array, " L"]:
+        if goal == 0:
+            return jnp.zeros_like(allowed)
+        if self.spans == "token":
+            return sample_tokens(allowed, jnp.asarray(goal), key)
+        words = find_words(word, allowed)
+        return sample_ngrams(words, allowed, goal, self.predict_one_in, self.longest, key, unit=self.unit)
+
+    def ranks(self, length: int, key: Key[Array, ""]) -> Int[Array, " L"]:
+        """A place in the order for each position: blocks in natural order, the same permutation within each."""
+        size = self.perm_size or length
+        if length % size:
+            raise InputError(
+                f"objective.perm_size={size}: must divide the {length} tokens that are permuted together."
+            )
+        within = jax.random.permutation(key, size)
+        return (jnp.arange(length // size)[:, None] * size + within[None]).reshape(-1)
+
+    def scales(self, targets: Targets) -> Scales:
+        return {"loss": scale(1.0, targets.weights)}
+
+    def loss(self, model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
+        return token_loss(model, output, targets)

@@ -1,0 +1,24 @@
+"""What every test relies on: JAX on the CPU, no silent broadcasting of ranks, the same examples on every run."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+os.environ["JAX_PLATFORMS"] = "cpu"  # for the commands that tests start
+
+hypothesis.settings.register_profile("orderly", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("orderly")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real text that ORDERLY_DATA names; the test is skipped without one."""
+    folder = os.environ.get("ORDERLY_DATA")
+    if not folder:
+        pytest.skip("ORDERLY_DATA is not set")
+    return Path(folder)

@@ -1,0 +1,139 @@
+"""From an experiment to what runs it, refusing what cannot work before any time is spent on it."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+
+from batch import Batch, InputError, Vocab
+from data.batches import Stream, open_stream
+from data.prepare import Prepared, prepare
+from data.tokenizer import Tokenizer
+from models import Model, build_model
+from training.config import Experiment
+from training.keys import named_key
+from training.optimizer import make_optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An experiment with everything it needs, none of which has state."""
+
+    experiment: Experiment
+    prepared: Prepared
+    model: Model
+    optimizer: optax.GradientTransformation
+    train: Stream
+
+    @property
+    def vocab(self) -> Vocab:
+        return self.prepared.vocab
+
+    def held_out(self, split: str) -> Stream:
+        """The held-out stream of "validation" or "test"."""
+        return open_split(self.experiment, self.prepared, split)
+
+
+def build_run(experiment: Experiment, report: Callable[[str], None], tokenizer: Tokenizer | None = None) -> Run:
+    """The run of an experiment; `tokenizer` is one to use instead of training one.
+
+    Raises InputError on data that cannot be read and on parts that do not fit each other.
+    """
+    check_fit(experiment)
+    prepared = prepare(experiment.data, report, tokenizer)
+    vocab = prepared.vocab
+    model = build_model(experiment.model, vocab.size, precision=experiment.precision, remat=experiment.remat)
+    train = open_split(experiment, prepared, "train")
+    check_objective(experiment, vocab, train.batch(0))
+    return Run(experiment, prepared, model, make_optimizer(experiment.optimizer), train)
+
+
+def open_split(experiment: Experiment, prepared: Prepared, split: str) -> Stream:
+    """The batches of one split; the window advances by what the objective lets the memory keep."""
+    tokens = getattr(prepared, split)
+    stride, folder = experiment.objective.reuse, Path(experiment.data.cache).expanduser()
+    return open_stream(
+        experiment.data,
+        tokens,
+        prepared.vocab,
+        seed=experiment.seed,
+        stride=stride,
+        held_out=split != "train",
+        folder=folder / f"pairs-{prepared.corpus_digest[:16]}-{prepared.tokenizer_digest[:16]}-{split}",
+    )
+
+
+def check_fit(experiment: Experiment) -> None:
+    """Raises InputError where model, objective and data do not fit each other."""
+    model, objective, data = experiment.model, experiment.objective, experiment.data
+    names = f"objective={type(objective).__name__} with model={type(model).__name__}"
+    if objective.query_stream and not model.two_streams:
+        raise InputError(f"{names}: the model has no query stream to predict a token without seeing it; use XlnetConfig.")
+    if objective.pair_weight and not model.pair_head:
+        raise InputError(
+            f"objective.pair_weight={objective.pair_weight} with model={type(model).__name__}: the model has no pair "
+            "head; set model.pair_head=True where it has that field, or objective.pair_weight=0."
+        )
+    if objective.pair_weight and data.layout != "pairs":
+        raise InputError(
+            f"objective.pair_weight={objective.pair_weight}: data.layout={data.layout} has no sentence pairs; "
+            "use data.layout=pairs."
+        )
+    check_positions(experiment)
+    check_memory(experiment)
+
+
+def check_positions(experiment: Experiment) -> None:
+    """Raises InputError where a model with absolute positions meets a window or a direction it cannot read."""
+    model, data = experiment.model, experiment.data
+    if model.relative:
+        return
+    if data.length > model.max_length:
+        raise InputError(
+            f"data.length={data.length}: exceeds model.max_length={model.max_length}; raise it, or shorten the window."
+        )
+    if data.directions == "both":
+        raise InputError(
+            f"data.directions=both: {type(model).__name__} counts positions from the left; reversed rows need "
+            "XlnetConfig."
+        )
+    if data.layout == "pairs" and data.pair_format == "xlnet" and getattr(model, "num_segments", 3) < 3:
+        raise InputError(
+            f"model.num_segments={model.num_segments}: pairs of data.pair_format=xlnet have 3 segments; "
+            "set model.num_segments=3."
+        )
+
+
+def check_memory(experiment: Experiment) -> None:
+    """Raises InputError where a memory would not hold what precedes a window."""
+    model, objective, data = experiment.model, experiment.objective, experiment.data
+    continues = data.layout == "streams" or (data.layout == "pairs" and data.pair_format == "xlnet")
+    if model.memory_length and not continues:
+        raise InputError(
+            f"model.memory_length={model.memory_length}: rows of data.layout={data.layout} do not continue each other; "
+            "use data.layout=streams, or model.memory_length=0."
+        )
+    if model.memory_length and getattr(objective, "direction", "forward") == "backward":
+        raise InputError(
+            "objective.direction=backward: a memory holds what precedes a window, which a backward model must not "
+            "see; use data.directions=both with direction=forward, or model.memory_length=0."
+        )
+    if objective.reuse is not None and not continues:
+        raise InputError(
+            f"objective.reuse={objective.reuse}: rows of data.layout={data.layout} do not continue each other; "
+            "use data.layout=streams, or leave objective.reuse unset."
+        )
+    if data.layout == "pairs" and data.pair_format == "xlnet" and objective.reuse is None:
+        raise InputError(
+            "data.pair_format=xlnet: rows begin with text that the memory keeps; set objective.reuse, "
+            "half of data.length being the usual choice."
+        )
+
+
+def check_objective(experiment: Experiment, vocab: Vocab, batch: Batch) -> None:
+    """Raises the InputError that the objective has for these shapes and this vocabulary, without computing."""
+    prepare_batch: Any = experiment.objective.prepare
+    jax.eval_shape(lambda batch: prepare_batch(batch, vocab, named_key(0, "corruption")), batch)

@@ -1,0 +1,121 @@
+"""An experiment: one frozen, typed value from which everything else follows."""
+
+import dataclasses
+import json
+import math
+import typing
+from typing import Any, Literal
+
+from batch import InputError
+from data.config import DataConfig
+from models import MODELS, ModelConfig
+from objectives import OBJECTIVES, Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with decoupled decay (Loshchilov and Hutter 2019), warm-up and a schedule over `total_steps`."""
+
+    total_steps: int = 1000
+    peak_rate: float = 1e-3
+    warmup_steps: int = 100
+    schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    end_rate: float = 0.0  # as a share of peak_rate
+    decay_steps: int = 0  # wsd: the length of the final decay
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    bias_correction: bool = True  # False: as in the releases of BERT and XLNet
+    weight_decay: float = 0.01  # not on biases and norm scales
+    clip: float = 1.0  # global gradient norm; 0: no clipping
+    accumulate: int = 1  # microbatches a step; must divide the batch
+
+    def __post_init__(self):
+        for field, least in (("total_steps", 1), ("warmup_steps", 0), ("decay_steps", 0), ("accumulate", 1)):
+            value = getattr(self, field)
+            if value < least:
+                raise InputError(f"optimizer.{field}={value}: must be at least {least}.")
+        ranges = {"peak_rate": (0, math.inf), "weight_decay": (0, math.inf), "clip": (0, math.inf), "end_rate": (0, 1)}
+        for field, (least, most) in (ranges | {"beta1": (0, 1), "beta2": (0, 1), "epsilon": (0, 1)}).items():
+            if not least <= getattr(self, field) <= most:
+                raise InputError(f"optimizer.{field}={getattr(self, field)}: must be between {least} and {most}.")
+        if self.warmup_steps > self.total_steps:
+            raise InputError(
+                f"optimizer.warmup_steps={self.warmup_steps}: exceeds optimizer.total_steps={self.total_steps}; "
+                "warm up for fewer steps or train for more."
+            )
+        if self.schedule == "wsd" and not 0 < self.decay_steps <= self.total_steps - self.warmup_steps:
+            raise InputError(
+                f"optimizer.decay_steps={self.decay_steps}: the wsd schedule needs a final decay of 1 to "
+                f"{self.total_steps - self.warmup_steps} steps."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Cadence. Nothing here changes what a run learns, so all of it may change when a run is resumed."""
+
+    log_every: int = 20
+    eval_every: int = 200  # steps between held-out evaluations; the last step is always evaluated
+    eval_batches: int = 0  # held-out batches an evaluation reads; 0: all of them
+    save_every: int = 200
+    keep: int = 1  # newest checkpoints kept, beside the best
+
+    def __post_init__(self):
+        for field, least in (("log_every", 1), ("eval_every", 1), ("eval_batches", 0), ("save_every", 1), ("keep", 1)):
+            value = getattr(self, field)
+            if value < least:
+                raise InputError(f"training.{field}={value}: must be at least {least}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    model: ModelConfig
+    objective: Objective
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"  # operands of matrix products; all else is float32
+    remat: bool = False  # recompute a layer's activations in the backward pass: less memory, more time
+    init_from: str | None = None  # a workdir whose parameters this run starts from
+
+    def __post_init__(self):
+        if self.data.batch_size % self.optimizer.accumulate:
+            raise InputError(
+                f"optimizer.accumulate={self.optimizer.accumulate}: must divide data.batch_size={self.data.batch_size}."
+            )
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as plain JSON values; the model and the objective carry their name under "type"."""
+    values = dataclasses.asdict(experiment)
+    for group in ("model", "objective"):
+        values[group] = {"type": type(getattr(experiment, group)).__name__, **values[group]}
+    return values
+
+
+def from_dict(values: dict[str, Any]) -> Experiment:
+    """The inverse of `to_dict`. Raises InputError on an unknown type or field."""
+    known = {config.__name__: config for config in (*MODELS, *OBJECTIVES.values())}
+    groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig}
+
+    def build(group: str, fields: dict[str, Any]):
+        fields = dict(fields)
+        name = fields.pop("type", None)
+        cls = groups.get(group) or known.get(str(name))
+        if cls is None:
+            raise InputError(f"{group}.type={name}: unknown; it is one of {', '.join(sorted(known))}.")
+        names = {field.name for field in dataclasses.fields(cls)}
+        for field in fields:
+            if field not in names:
+                raise InputError(f"{group}.{field}: unknown field; the run was written by another version of Orderly.")
+        hints = typing.get_type_hints(cls)
+        return cls(**{k: tuple(v) if isinstance(v, list) and hints[k] is not list else v for k, v in fields.items()})
+
+    built = {k: build(k, v) if k in (*groups, "model", "objective") else v for k, v in values.items()}
+    return Experiment(**built)
+
+
+def to_json(experiment: Experiment) -> str:
+    return json.dumps(to_dict(experiment), indent=2)

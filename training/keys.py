@@ -1,0 +1,16 @@
+"""Randomness: named streams from one root seed, so that no two uses ever share a key."""
+
+import zlib
+
+import jax
+from jaxtyping import Array, Key
+
+
+def named_key(seed: int, name: str) -> Key[Array, ""]:
+    """The root of the stream called `name`: "initialization", "corruption" or "dropout". (The data has NumPy's.)"""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+def held_out_key() -> Key[Array, ""]:
+    """The corruption of held-out text: the same for every run, seed and moment."""
+    return named_key(0, "held-out corruption")

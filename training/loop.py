@@ -1,0 +1,190 @@
+"""The only loop: batches in, checkpoints and records out. It waits for the device as late as it can."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from batch import Batch, InputError, Mean
+from training.build import Run
+from training.checkpoint import Checkpoints
+from training.heldout import held_out, make_eval_step, unigram_surprise
+from training.metrics import Records, read_records
+from training.optimizer import learning_rate
+from training.prefetch import prefetch
+from training.progress import Progress
+from training.state import TrainState, abstract_state, init_state
+from training.step import Record, make_train_step
+from training.workdir import claim
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    state: TrainState
+    held_out: dict[str, float]  # after the last step
+    tokens: int  # consumed since the run began, padding not counted
+    predicted: int  # targets since the run began
+    tokens_per_second: float  # of this execution, compilation and evaluations left out; NaN where it made no step
+
+
+class Diverged(InputError):
+    """The loss or the gradient is no longer a number."""
+
+
+def train(
+    run: Run,
+    workdir: Path,
+    *,
+    params: Any = None,
+    before_step: Callable[[int], None] = lambda step: None,
+) -> Result:
+    """Trains until `optimizer.total_steps`, from the newest checkpoint in `workdir` or else from `params` or the seed.
+
+    Step n is the state after n updates. Every `eval_every` steps, and at the end, the held-out loss is measured, and
+    with it, and every `save_every` steps, a checkpoint is written: the best one is the one with the least held-out
+    loss. `before_step` is called with the number of updates made so far. Raises Diverged at the first step without a
+    finite loss and gradient, whose state is not saved.
+    """
+    claim(workdir, run.experiment, run.prepared)
+    training, total = run.experiment.training, run.experiment.optimizer.total_steps
+    with Checkpoints(workdir, keep=training.keep) as checkpoints:
+        state, start = starting_state(run, checkpoints, params)
+        with Records(workdir, start) as records, Progress(total, workdir.name) as progress:
+            if start:
+                progress.note(f"{workdir}: resumed at step {start}")
+            loop = _Loop(run, checkpoints, records, progress, _Ledger.of(workdir))
+            return loop.go(state, start, before_step)
+
+
+def starting_state(run: Run, checkpoints: Checkpoints, params: Any) -> tuple[TrainState, int]:
+    """The state to go on from, and its step."""
+    batch_size = run.experiment.data.batch_size
+    if checkpoints.latest is None:
+        return init_state(run.model, run.optimizer, batch_size, run.experiment.seed, params), 0
+    step, state = checkpoints.restore(abstract_state(run.model, run.optimizer, batch_size))
+    return state, step
+
+
+@dataclasses.dataclass
+class _Ledger:
+    """What has been spent: tokens and targets since the run began, and this execution's time."""
+
+    tokens: int = 0
+    predicted: int = 0
+    timed_tokens: int = 0
+    seconds: float = 0.0
+    since: float | None = None  # when the step before ended; None where the time until now does not count
+
+    @classmethod
+    def of(cls, workdir: Path) -> "_Ledger":
+        """Goes on from the last record: every checkpoint has one."""
+        last = [record for record in read_records(workdir) if "tokens" in record][-1:]
+        return cls(tokens=last[0]["tokens"], predicted=last[0]["predicted"]) if last else cls()
+
+    def add(self, tokens: int, predicted: int) -> None:
+        """Counts one step that has just ended."""
+        now = time.monotonic()
+        self.tokens, self.predicted = self.tokens + tokens, self.predicted + predicted
+        if self.since is not None:
+            self.timed_tokens, self.seconds = self.timed_tokens + tokens, self.seconds + now - self.since
+        self.since = now
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.timed_tokens / self.seconds if self.seconds else math.nan
+
+
+class _Loop:
+    """One execution of `train`."""
+
+    def __init__(
+        self, run: Run, checkpoints: Checkpoints, records: Records, progress: Progress, ledger: _Ledger
+    ):
+        experiment = run.experiment
+        self.run, self.config = run, experiment.training
+        self.optimizer, self.total = experiment.optimizer, experiment.optimizer.total_steps
+        self.checkpoints, self.records, self.progress, self.ledger = checkpoints, records, progress, ledger
+        self.step = make_train_step(
+            run.model,
+            experiment.objective,
+            run.vocab,
+            run.optimizer,
+            seed=experiment.seed,
+            accumulate=experiment.optimizer.accumulate,
+        )
+        surprise = unigram_surprise(run.prepared.train.counts)
+        self.eval_step = make_eval_step(run.model, experiment.objective, run.vocab, surprise)
+        self.validation = run.held_out("validation")
+
+    def go(self, state: TrainState, start: int, before_step: Callable[[int], None]) -> Result:
+        values: dict[str, float] = {}
+        pending: tuple[int, int, Record] | None = None
+        batches = prefetch(self.batch_and_size, range(start, self.total))
+        for done, (batch, tokens) in enumerate(batches, start):
+            before_step(done)
+            state, record = self.step(state, batch)
+            if pending:
+                self.account(*pending)  # of the step before: the device is already busy with this one
+            pending = done + 1, tokens, record
+            if self.evaluates(done + 1) or self.saves(done + 1):
+                self.account(*pending)
+                pending = None
+                values = self.milestone(done + 1, state)
+        values = values or self.evaluate(state)  # resumed after the last step
+        ledger = self.ledger
+        return Result(state, values, ledger.tokens, ledger.predicted, ledger.tokens_per_second)
+
+    def batch_and_size(self, step: int) -> tuple[Batch, int]:
+        """A batch on the device, and how many tokens it has. Runs in the data thread."""
+        batch = self.run.train.batch(step)
+        return jax.device_put(batch), int(np.count_nonzero(batch.document))
+
+    def evaluates(self, step: int) -> bool:
+        return step % self.config.eval_every == 0 or step == self.total
+
+    def saves(self, step: int) -> bool:
+        return self.evaluates(step) or step % self.config.save_every == 0
+
+    def account(self, step: int, tokens: int, record: Record) -> None:
+        """Waits for a step's numbers, counts them and, where a record is due, writes it."""
+        fetched = jax.device_get(record)
+        values = {name: mean.value() if isinstance(mean, Mean) else float(mean) for name, mean in fetched.items()}
+        self.ledger.add(tokens, int(fetched["loss"].weight))
+        if not all(math.isfinite(values[name]) for name in ("loss", "gradient_norm")) and fetched["loss"].weight:
+            raise Diverged(self.divergence(step, values))
+        self.progress.update(step, loss=values["loss"], tokens_per_second=self.ledger.tokens_per_second)
+        if step % self.config.log_every == 0 or step == 1 or self.saves(step):
+            spent = {"tokens": self.ledger.tokens, "predicted": self.ledger.predicted}
+            rate = {"learning_rate": float(learning_rate(self.optimizer, step - 1))}
+            clock = {"seconds": self.ledger.seconds, "tokens_per_second": self.ledger.tokens_per_second}
+            self.records.write(step, {**values, **rate, **spent, **clock})
+
+    def divergence(self, step: int, values: dict[str, float]) -> str:
+        latest = self.checkpoints.latest
+        kept = "no checkpoint was written before it" if latest is None else f"the checkpoint of step {latest} is kept"
+        return (
+            f"step {step}: loss={values['loss']} and gradient_norm={values['gradient_norm']} are not both finite; "
+            f"{kept}. Lower optimizer.peak_rate={self.optimizer.peak_rate}, warm up longer, or clip, in a new workdir."
+        )
+
+    def milestone(self, step: int, state: TrainState) -> dict[str, float]:
+        """Evaluates if it is time, then saves. The record comes first, so that no checkpoint is without its record."""
+        values = self.evaluate(state) if self.evaluates(step) else {}
+        if values:
+            self.records.write(step, values, split="validation")
+            baseline = f"unigram baseline {values['unigram_loss']:.3f}"
+            self.progress.note(f"{self.checkpoints.folder.parent.name}: step {step}, held-out loss {values['loss']:.3f}, {baseline}")
+        self.checkpoints.save(step, state, values or None)
+        self.ledger.since = None
+        return values
+
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        batch_size, batches = self.run.experiment.data.batch_size, self.config.eval_batches
+        return held_out(self.eval_step, self.run.model, state.params, self.validation, batch_size, max_batches=batches)

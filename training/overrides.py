@@ -1,0 +1,135 @@
+"""Typed assignments such as `optimizer.total_steps=1e5`, applied to nested frozen dataclasses."""
+
+import dataclasses
+import decimal
+import difflib
+import math
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from batch import InputError
+
+
+def override(config: Any, assignments: Sequence[tuple[str, str]], prefix: str = "") -> Any:
+    """`config` with every `(dotted field, text)` assigned; of two assignments to one field the later wins.
+
+    The fields of one group are replaced together, inner groups first, so that `__post_init__` sees only the final
+    values: two fields that are valid together may be invalid one after the other. Fields are looked up in the type of
+    the value that is there, not in the declared one (`model` may be any of several classes). `prefix` is where
+    `config` stands in the whole, for messages.
+    Raises InputError on an unknown field, a value of the wrong type, and a group assigned as a whole.
+    """
+    hints = typing.get_type_hints(type(config))
+    fields = [field.name for field in dataclasses.fields(config) if field.init]
+    by_field: dict[str, list[tuple[str, str]]] = {}
+    for path, text in assignments:
+        name, _, rest = path.partition(".")
+        by_field.setdefault(name, []).append((rest, text))
+    changes = {}
+    for name, inner in by_field.items():
+        if name not in fields:
+            raise InputError(_unknown(name, fields, prefix))
+        _check_depth(prefix + name, getattr(config, name), inner)
+        if dataclasses.is_dataclass(getattr(config, name)):
+            changes[name] = override(getattr(config, name), inner, f"{prefix}{name}.")
+        else:
+            changes[name] = _assign(prefix + name, inner[-1][1], hints[name])
+    return dataclasses.replace(config, **changes)
+
+
+def parse(text: str, hint: Any) -> Any:
+    """The value of type `hint` that `text` writes. Raises ValueError, whose message says what was expected.
+
+    Integers may be written `1e5`; a bool is `true` or `false`; a tuple is `1,2` or `(1, 2)`; None is `none`.
+    """
+    members = _members(hint)
+    for member in members:
+        try:
+            return _parse(text, member)
+        except (ValueError, LookupError, decimal.InvalidOperation):
+            continue
+    raise ValueError(" or ".join(_expected(member) for member in members))
+
+
+def _check_depth(path: str, value: Any, inner: list[tuple[str, str]]) -> None:
+    for rest, text in inner:
+        if dataclasses.is_dataclass(value) and not rest:
+            raise InputError(f"--config.{path}={text}: {path} is a group; set its fields one by one.")
+        if rest and not dataclasses.is_dataclass(value):
+            raise InputError(f"--config.{path}.{rest}={text}: {path} is {value!r} and has no fields.")
+
+
+def _unknown(name: str, fields: list[str], prefix: str) -> str:
+    near = difflib.get_close_matches(name, fields, 1)
+    if near:
+        return f"--config.{prefix}{name}: unknown field; did you mean --config.{prefix}{near[0]}?"
+    return f"--config.{prefix}{name}: unknown field; it is one of {', '.join(fields) or 'none'}."
+
+
+def _assign(path: str, text: str, hint: Any) -> Any:
+    try:
+        return parse(text, hint)
+    except ValueError as error:
+        raise InputError(f"--config.{path}={text}: must be {error}.") from None
+
+
+def _members(hint: Any) -> list[Any]:
+    """The members of a union, `str` last because every text is one; of any other type, that type alone."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return [hint]
+    return sorted(typing.get_args(hint), key=lambda member: member is str)
+
+
+def _parse(text: str, hint: Any) -> Any:
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple:
+        return _tuple(text, typing.get_args(hint))
+    if origin is Literal:
+        return {str(value): value for value in typing.get_args(hint)}[text]
+    if origin in _PARSERS:
+        return _PARSERS[origin](text)
+    raise ValueError
+
+
+def _expected(hint: Any) -> str:
+    origin = typing.get_origin(hint) or hint
+    if origin is tuple:
+        members = [member for member in typing.get_args(hint) if member is not Ellipsis]
+        count = "" if Ellipsis in typing.get_args(hint) else f"{len(members)} "
+        return f"{count}values separated by commas, each {' or '.join(dict.fromkeys(map(_expected, members)))}"
+    if origin is Literal:
+        return f"one of {', '.join(map(str, typing.get_args(hint)))}"
+    return _NAMES.get(origin, "set in the config file, not on the command line")
+
+
+def _integer(text: str) -> int:
+    value = decimal.Decimal(text)  # not float, which has no exact 10**17 + 1
+    if value % 1:  # of an infinity, and of more than 28 digits, an InvalidOperation
+        raise ValueError
+    return int(value)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _tuple(text: str, hints: tuple[Any, ...]) -> tuple[Any, ...]:
+    inside = text.strip().removeprefix("(").removesuffix(")").strip().removesuffix(",")
+    parts = [part.strip().strip("'\"") for part in inside.split(",")] if inside else []
+    members = hints[:1] * len(parts) if Ellipsis in hints else hints
+    return tuple(parse(part, member) for part, member in zip(parts, members, strict=True))
+
+
+_PARSERS = {
+    int: _integer,
+    float: _finite,
+    bool: lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()],
+    str: str,
+    type(None): lambda text: {"none": None, "null": None}[text.lower()],
+}
+_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "none"}

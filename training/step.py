@@ -1,0 +1,123 @@
+"""The one training step, for every objective and every model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from batch import Batch, Inputs, Mean, Memory, Targets, Vocab
+from models import Model
+from objectives import Objective
+from objectives.base import Scales
+from training.keys import named_key
+from training.state import TrainState
+
+Record = dict[str, Mean | Float[Array, ""]]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Record]]
+Descent = Callable[[Any, Inputs, Targets, Memory | None, Key[Array, ""]], tuple[Any, dict[str, Mean], Memory | None]]
+
+
+def make_train_step(
+    model: Model,
+    objective: Objective,
+    vocab: Vocab,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    accumulate: int = 1,
+) -> TrainStep:
+    """The jitted step; it consumes the state it is given.
+
+    The whole batch is corrupted at once, and every loss is divided by its weight in the whole batch, so that the
+    number of microbatches changes nothing but rounding (and the draws of dropout).
+    """
+    graphdef, forget = nnx.graphdef(model), getattr(model, "forget", None)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Record]:
+        inputs, targets = objective.prepare(batch, vocab, named_key(seed, "corruption"))
+        memory = state.memory if state.memory is None or forget is None else forget(state.memory, batch.fresh)
+        dropout = jax.random.fold_in(named_key(seed, "dropout"), state.step)
+        descend = make_descent(graphdef, objective, objective.scales(targets))
+        if accumulate > 1:
+            descend = accumulated(descend, accumulate)
+        gradients, means, memory = descend(state.params, inputs, targets, memory, dropout)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, memory=memory)
+        return new, {**means, "gradient_norm": optax.tree.norm(gradients)}
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_descent(graphdef: Any, objective: Objective, scales: Scales) -> Descent:
+    """Gradient, losses and metrics, and the new memory, of some rows of a batch."""
+
+    def scaled_loss(params, inputs, targets, memory, key):
+        model = nnx.merge(graphdef, params)
+        output = model(inputs, memory, key=key)
+        losses, metrics = objective.loss(model, output, targets)
+        total = sum((scales[name] * mean.total for name, mean in losses.items()), jnp.zeros(()))
+        return total, ({**losses, **metrics}, output.memory)
+
+    def descend(params, inputs, targets, memory, key):
+        gradients, (means, memory) = jax.grad(scaled_loss, has_aux=True)(params, inputs, targets, memory, key)
+        return gradients, means, memory
+
+    return descend
+
+
+def accumulated(descend: Descent, parts: int) -> Descent:
+    """The same over `parts` microbatches, one after the other: gradients, sums and weights add up.
+
+    Microbatch i holds the rows i, i + parts, ...: rows that lie on different devices stay there.
+    """
+
+    def in_parts(params, inputs, targets, memory, key):
+        def part(carry, xs):
+            inputs, targets, memory, index = xs
+            gradients, means, memory = descend(params, inputs, targets, memory, jax.random.fold_in(key, index))
+            return jax.tree.map(jnp.add, carry, (gradients, means)), memory
+
+        rows = (split_rows(inputs, parts), split_rows(targets, parts), split_memory(memory, parts), jnp.arange(parts))
+        first = jax.tree.map(lambda x: x[0], rows)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lambda: descend(params, *first[:3], key)[:2])
+        )
+        (gradients, means), memory = jax.lax.scan(part, zeros, rows)
+        return gradients, means, join_memory(memory)
+
+    return in_parts
+
+
+def split_rows(tree: Any, parts: int, axis: int = 0) -> Any:
+    """Every array with its batch axis [B] cut into [parts, B / parts], parts leading."""
+
+    def split(x: Array) -> Array:
+        shape = (*x.shape[:axis], x.shape[axis] // parts, parts, *x.shape[axis + 1 :])
+        return jnp.moveaxis(x.reshape(shape), axis + 1, 0)
+
+    return jax.tree.map(split, tree)
+
+
+def split_memory(memory: Memory | None, parts: int) -> Memory | None:
+    """The memory of each microbatch; `hidden` has its batch axis second."""
+    if memory is None:
+        return None
+    rest = split_rows((memory.valid, memory.document), parts)
+    return Memory(hidden=split_rows(memory.hidden, parts, axis=1), valid=rest[0], document=rest[1])
+
+
+def join_memory(memory: Memory | None) -> Memory | None:
+    """The inverse of `split_memory`."""
+    if memory is None:
+        return None
+
+    def join(x: Array, axis: int) -> Array:
+        parted = jnp.moveaxis(x, 0, axis + 1)
+        return parted.reshape(*parted.shape[:axis], -1, *parted.shape[axis + 2 :])
+
+    return Memory(hidden=join(memory.hidden, 1), valid=join(memory.valid, 0), document=join(memory.document, 0))

@@ -1,0 +1,76 @@
+"""The folder of a run: what experiment it holds, so that nothing else is ever continued in it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from batch import InputError
+from data.prepare import Prepared
+from data.tokenizer import Tokenizer, load_tokenizer
+from training.config import Experiment, from_dict, to_dict
+
+FILE = "experiment.json"
+TOKENIZER = "tokenizer"
+
+
+def stored_experiment(workdir: Path) -> Experiment:
+    """The experiment that a workdir holds. Raises InputError where there is none."""
+    return from_dict(_read(workdir)["experiment"])
+
+
+def stored_tokenizer(workdir: Path) -> Tokenizer | None:
+    """The tokenizer that a workdir's run was trained with, None before its first run."""
+    return load_tokenizer(workdir / TOKENIZER) if (workdir / FILE).exists() else None
+
+
+def identity(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
+    """What a run is: cadence and paths may change when it is resumed, nothing of this may."""
+    values = to_dict(experiment)
+    for changeable in ("training", "init_from", "remat"):
+        values.pop(changeable)
+    for path in ("cache", "corpus"):
+        values["data"].pop(path)
+    return values | {"corpus_digest": prepared.corpus_digest, "tokenizer_digest": prepared.tokenizer_digest}
+
+
+def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
+    """Writes down whose folder this is. Raises InputError where it is another experiment's, naming what differs."""
+    own = json.loads(json.dumps(identity(experiment, prepared)))
+    if (workdir / FILE).exists():
+        _compare(workdir, _flat(_read(workdir)["identity"]), _flat(own))
+    else:
+        workdir.mkdir(parents=True, exist_ok=True)
+        prepared.tokenizer.save(workdir / TOKENIZER)
+    text = json.dumps({"experiment": to_dict(experiment), "identity": own}, indent=2)
+    building = workdir / f"{FILE}.tmp"
+    building.write_text(text + "\n")
+    os.replace(building, workdir / FILE)
+
+
+def _read(workdir: Path) -> dict[str, Any]:
+    file = workdir / FILE
+    if not file.is_file():
+        raise InputError(f"--workdir={workdir}: holds no {FILE}; name the workdir of a run.")
+    try:
+        values = json.loads(file.read_text())
+        return {"experiment": dict(values["experiment"]), "identity": dict(values["identity"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: is damaged ({type(error).__name__}); restore it, or name another workdir.") from error
+
+
+def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
+    differing = [name for name in own | stored if stored.get(name) != own.get(name)]
+    if differing:
+        changes = "; ".join(f"{name} is {stored.get(name)} there and {own.get(name)} here" for name in differing[:4])
+        more = f" (and {len(differing) - 4} more)" if len(differing) > 4 else ""
+        raise InputError(
+            f"--workdir={workdir}: holds another experiment: {changes}{more}; choose another workdir, or change it back."
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
