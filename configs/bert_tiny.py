@@ -1,10 +1,8 @@
-"""BERT, tiny, without next-sentence prediction: masked language modeling on the streams that the others read."""
+"""BERT, tiny: comparable with the other tiny experiments, with which it shares text, trunk and optimizer."""
 
-from configs import tiny
-from models import BertConfig
-from objectives import MaskedLm
+from configs.shared import TINY
 from training.config import Experiment
 
 
 def get_config() -> Experiment:
-    return tiny.experiment(BertConfig(**tiny.TRUNK, max_length=128, pair_head=False), MaskedLm())
+    return TINY.bert()

@@ -1,10 +1,8 @@
-"""GPT, tiny: causal language modeling."""
+"""GPT, tiny: comparable with the other tiny experiments, with which it shares text, trunk and optimizer."""
 
-from configs import tiny
-from models import GptConfig
-from objectives import CausalLm
+from configs.shared import TINY
 from training.config import Experiment
 
 
 def get_config() -> Experiment:
-    return tiny.experiment(GptConfig(**tiny.TRUNK, max_length=128), CausalLm())
+    return TINY.gpt()

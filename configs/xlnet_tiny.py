@@ -1,10 +1,8 @@
-"""XLNet, tiny: permutation language modeling with a memory of half a window."""
+"""XLNet, tiny: comparable with the other tiny experiments, with which it shares text, trunk and optimizer."""
 
-from configs import tiny
-from models import XlnetConfig
-from objectives import PermutationLm
+from configs.shared import TINY
 from training.config import Experiment
 
 
 def get_config() -> Experiment:
-    return tiny.experiment(XlnetConfig(**tiny.TRUNK, memory_length=64), PermutationLm())
+    return TINY.xlnet()

@@ -39,8 +39,8 @@ class PairTables:
         self.folder = folder
         settings = (VERSION, config.length, config.short_rate, config.pair_task, config.pair_balance, vocab.end)
         digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
-        digest.update(np.ascontiguousarray(tokens.sentences))
-        digest.update(np.ascontiguousarray(tokens.documents))
+        digest.update(np.ascontiguousarray(tokens.sentences).data)
+        digest.update(np.ascontiguousarray(tokens.documents).data)
         self.digest = digest.hexdigest()
         self.open = functools.lru_cache(maxsize=2)(self._open)
         if config.pair_task == "next" and len(self.documents) < 2:
@@ -96,7 +96,7 @@ class SentencePairs:
         if count < self.config.batch_size:
             raise InputError(
                 f"data.batch_size={self.config.batch_size} x data.length={self.config.length}: the corpus of "
-                f"{len(self.tokens.tokens)} tokens makes {count} pairs, less than a batch; give more text (documents "
+                f"{self.tokens.num_tokens} tokens makes {count} pairs, less than a batch; give more text (documents "
                 "of several sentences) or a smaller batch."
             )
 
@@ -125,7 +125,7 @@ class HeldOutPairs:
     def __post_init__(self):
         if not len(self.tables.open(0)):
             raise InputError(
-                f"data.validation, data.test: the {len(self.tokens.tokens)} tokens of this split make no pair; raise "
+                f"data.validation, data.test: the {self.tokens.num_tokens} tokens of this split make no pair; raise "
                 "its share or give documents of several sentences."
             )
 

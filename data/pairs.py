@@ -117,24 +117,24 @@ def _order_pair(documents: Documents, chunk: Chunk, target: int, rng: np.random.
     return Pair(*a, *b, label=0), stop
 
 
-def fitted(
-    a: Int[np.ndarray, "..."] | int, b: Int[np.ndarray, "..."] | int, budget: int
-) -> tuple[Int[np.ndarray, "..."], Int[np.ndarray, "..."]]:
+def fitted(lengths: Int[np.ndarray, "2 *rows"], budget: int) -> Int[np.ndarray, "2 *rows"]:
     """The lengths left of A and B when the longer one, B on a tie, loses a token until both fit `budget`."""
-    return np.minimum(a, np.maximum(budget - b, budget - budget // 2)), np.minimum(
-        b, np.maximum(budget - a, budget // 2)
-    )
+    a, b = lengths
+    left_a = np.minimum(a, np.maximum(budget - b, budget - budget // 2))
+    left_b = np.minimum(b, np.maximum(budget - a, budget // 2))
+    return np.array([left_a, left_b])
 
 
 def _truncate(pair: Pair, budget: int, rng: np.random.Generator) -> Pair:
     """Drops what exceeds `budget` from the longer text, each token from its front or its back with equal chance."""
-    lengths = fitted(pair.a_stop - pair.a_start, pair.b_stop - pair.b_start, budget)
 
     def trimmed(start: int, stop: int, length: int) -> tuple[int, int]:
         dropped = stop - start - length
         front = start + (int(rng.binomial(dropped, 0.5)) if dropped else 0)
         return front, front + length
 
-    a = trimmed(pair.a_start, pair.a_stop, int(lengths[0]))
-    b = trimmed(pair.b_start, pair.b_stop, int(lengths[1]))
+    lengths = np.array([pair.a_stop - pair.a_start, pair.b_stop - pair.b_start])
+    a_length, b_length = (int(length) for length in fitted(lengths, budget))
+    a = trimmed(pair.a_start, pair.a_stop, a_length)
+    b = trimmed(pair.b_start, pair.b_stop, b_length)
     return Pair(*a, *b, label=pair.label)

@@ -55,7 +55,7 @@ def check_ids(tokens: Tokens, vocab: Vocab) -> None:
 
 def check_one_batch(config: DataConfig, tokens: Tokens, rows: int) -> None:
     """Raises InputError where the corpus does not fill `rows` rows of data.length tokens."""
-    available = len(tokens.tokens)
+    available = tokens.num_tokens
     if available < rows * config.length:
         raise InputError(
             f"data.batch_size={config.batch_size} x data.length={config.length}: one batch reads "
@@ -65,7 +65,7 @@ def check_one_batch(config: DataConfig, tokens: Tokens, rows: int) -> None:
 
 def check_not_empty(tokens: Tokens) -> None:
     """Raises InputError where a held-out split has no text at all."""
-    if not len(tokens.tokens):
+    if not tokens.num_tokens:
         raise InputError(
             "data.validation, data.test: this split of the corpus is empty; raise its share or give more documents."
         )

@@ -28,7 +28,7 @@ class Reading:
 
     def positions(self, places: Int[np.ndarray, "B W"]) -> Int[np.ndarray, "B W"]:
         """The tokens of the corpus at these places."""
-        return (self.first + self.direction * places) % len(self.tokens.tokens)
+        return (self.first + self.direction * places) % self.tokens.num_tokens
 
     def sentence(self, places: Int[np.ndarray, "B W"]) -> Int[np.ndarray, "B W"]:
         """The number of the sentence that each place belongs to, from 1."""
@@ -87,7 +87,7 @@ def split_segments(
     b_begin = np.where(is_random, b_random, begin + a_length)
     b_length = np.where(is_random, b_stop - b_random, stop - a_length)
     label = is_random.astype(np.int32)
-    a_length, b_length = fitted(a_length, b_length, budget)
+    a_length, b_length = fitted(np.array([a_length, b_length]), budget)
     return Split(a_length=a_length, b_begin=b_begin, b_length=b_length, label=label)
 
 
@@ -111,13 +111,13 @@ class SegmentRows:
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.tokens.tokens) // (distinct_rows(self.config) * self.stride)
+        return self.tokens.num_tokens // (distinct_rows(self.config) * self.stride)
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The rows `rows` of the global batch of a step."""
         epoch, within = divmod(step, self.steps_per_epoch)
         row_length = self.steps_per_epoch * self.stride
-        offset = int(np.random.default_rng([self.seed, epoch]).integers(len(self.tokens.tokens)))
+        offset = int(np.random.default_rng([self.seed, epoch]).integers(self.tokens.num_tokens))
         uniforms = np.random.default_rng([self.seed, epoch, within]).random((self.config.batch_size, UNIFORMS))
         batch_rows = np.arange(self.config.batch_size)[rows]
         reading = row_reading(self.config, self.tokens, batch_rows, offset, row_length)
@@ -142,17 +142,17 @@ class HeldOutSegmentRows:
         check_segments(self.config, self.stride)
         if not self.rows_filled:
             raise InputError(
-                f"data.length={self.config.length}: the {len(self.tokens.tokens)} tokens of this held-out split do not "
+                f"data.length={self.config.length}: the {self.tokens.num_tokens} tokens of this held-out split do not "
                 "fill one window; raise data.validation or data.test, or give more text."
             )
 
     @property
     def rows_filled(self) -> int:
-        return min(distinct_rows(self.config), len(self.tokens.tokens) // self.config.length)
+        return min(distinct_rows(self.config), self.tokens.num_tokens // self.config.length)
 
     @property
     def row_length(self) -> int:
-        return len(self.tokens.tokens) // self.rows_filled
+        return self.tokens.num_tokens // self.rows_filled
 
     @property
     def steps_per_epoch(self) -> int:

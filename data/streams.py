@@ -51,7 +51,8 @@ class Streams:
 
     Each epoch turns the corpus, as a ring, by a random offset and cuts it anew: the rows advance over each token once,
     but for a remainder shorter than one step, other text in each epoch. A stride below L makes consecutive windows
-    overlap by L - stride. `fresh` is set at the first step of an epoch only. `example` numbers the windows of the epoch.
+    overlap by L - stride. `fresh` is set at the first step of an epoch only. `example` numbers the windows of an
+    epoch.
     """
 
     config: DataConfig
@@ -65,11 +66,11 @@ class Streams:
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.tokens.tokens) // (distinct_rows(self.config) * self.stride)
+        return self.tokens.num_tokens // (distinct_rows(self.config) * self.stride)
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The rows `rows` of the global batch of a step."""
-        total = len(self.tokens.tokens)
+        total = self.tokens.num_tokens
         epoch, within = divmod(step, self.steps_per_epoch)
         cut = Rows(self.config, self.stride, self.steps_per_epoch)
         batch_rows = np.arange(self.config.batch_size)[rows]
@@ -98,7 +99,7 @@ class HeldOutStreams:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.tokens.tokens) // (distinct_rows(self.config) * self.stride))
+        return -(-self.tokens.num_tokens // (distinct_rows(self.config) * self.stride))
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The rows `rows` of the global batch of a step; after the last step the first comes again."""
@@ -106,7 +107,7 @@ class HeldOutStreams:
         cut = Rows(self.config, self.stride, self.steps_per_epoch)
         batch_rows = np.arange(self.config.batch_size)[rows]
         start = cut.start(batch_rows)
-        stop = np.minimum(start + cut.length, len(self.tokens.tokens))
+        stop = np.minimum(start + cut.length, self.tokens.num_tokens)
         direction = cut.direction(batch_rows)
         first = np.where(direction > 0, start, stop - 1)
         read = within * self.stride + np.arange(self.config.length)

@@ -36,12 +36,12 @@ class Windows:
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.tokens.tokens) // (self.config.length * self.config.batch_size)
+        return self.tokens.num_tokens // (self.config.length * self.config.batch_size)
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The rows `rows` of the global batch of a step."""
         length, size = self.config.length, self.config.batch_size
-        total = len(self.tokens.tokens)
+        total = self.tokens.num_tokens
         epoch, within = divmod(step, self.steps_per_epoch)
         order = shuffled(self.seed, epoch, total // length)
         window = order[within * size : (within + 1) * size][rows]
@@ -64,14 +64,14 @@ class HeldOutWindows:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.tokens.tokens) // (self.config.length * self.config.batch_size))
+        return -(-self.tokens.num_tokens // (self.config.length * self.config.batch_size))
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The rows `rows` of the global batch of a step; after the last step the first comes again."""
         length, size = self.config.length, self.config.batch_size
         window = step % self.steps_per_epoch * size + np.arange(size)[rows]
         positions = window[:, None] * length + np.arange(length)
-        positions[positions >= len(self.tokens.tokens)] = -1
+        positions[positions >= self.tokens.num_tokens] = -1
         return _window_batch(self, positions, window, epoch=0)
 
 

@@ -9,6 +9,7 @@ from batch import Inputs, Memory, Output
 from models.bert import Bert, BertConfig
 from models.gpt import Gpt, GptConfig
 from models.precision import Precision
+from models.trunk import Remat
 from models.xlnet import Xlnet, XlnetConfig
 
 ModelConfig = BertConfig | GptConfig | XlnetConfig
@@ -35,7 +36,7 @@ class Model(Protocol):
 
 
 def build_model(
-    config: ModelConfig, vocab_size: int, *, precision: Precision = "float32", remat: bool = False
+    config: ModelConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"
 ) -> Bert | Gpt | Xlnet:
     """The model without values; `models.parameters.initialize` draws them."""
     return MODELS[type(config)](config, vocab_size, precision=precision, remat=remat)

@@ -55,7 +55,5 @@ class SelfAttention(nnx.Module):
     ) -> tuple[Float[Array, "B L D"], Float[Array, "B H L L"]]:
         query, keys, value = self.query(x), self.key(x), self.value(x)
         scores = contract("bthk,bshk->bhts", query, keys, self.precision) / query.shape[-1] ** 0.5
-        mixed, weights = attend(
-            scores, mask, value, rate=self.dropout_rate, key=key, precision=self.precision
-        )
+        mixed, weights = attend(scores, mask, value, rate=self.dropout_rate, key=key, precision=self.precision)
         return self.out(mixed), weights

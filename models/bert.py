@@ -14,7 +14,7 @@ from models.heads import PairHead
 from models.layers import ACTIVATIONS, Embedding, FeedForward, LayerNorm, Linear, dropout, gather, split_key
 from models.parameters import ZEROS, TruncatedNormal, parameter, stacked
 from models.precision import Precision
-from models.trunk import TrunkConfig, scan_layers
+from models.trunk import Remat, TrunkConfig, scan_layers
 from models.visibility import every_row, visible
 
 EPSILON = 1e-12  # of every LayerNorm in the release
@@ -29,14 +29,13 @@ class BertConfig(TrunkConfig):
 
     memory_length = 0
     two_streams = False
-    relative = False
 
 
 class BertLayer(nnx.Module):
     """x = LN(x + attention(x)); x = LN(x + mlp(x))."""
 
     def __init__(self, config: BertConfig, precision: Precision):
-        c, init = config, TruncatedNormal(0.02)
+        c, init = config, TruncatedNormal(config.initializer_range)
         self.attention = SelfAttention(
             c.model_dim, c.num_heads, c.attention_dropout_rate, project=init, out=init, precision=precision
         )
@@ -58,8 +57,8 @@ class MaskedHead(nnx.Module):
     """LN(act(W h + b)), then the tied table and a bias of its own (Devlin et al. 2019, appendix A.2)."""
 
     def __init__(self, config: BertConfig, vocab_size: int, precision: Precision):
-        dim = config.model_dim
-        self.transform = Linear((dim,), (dim,), TruncatedNormal(0.02), bias=True, precision=precision)
+        dim, init = config.model_dim, TruncatedNormal(config.initializer_range)
+        self.transform = Linear((dim,), (dim,), init, bias=True, precision=precision)
         self.norm = LayerNorm(dim, EPSILON)
         self.bias = parameter((vocab_size,), ZEROS)
         self.activation = config.activation
@@ -70,10 +69,12 @@ class MaskedHead(nnx.Module):
 
 
 class Bert(nnx.Module):
-    def __init__(self, config: BertConfig, vocab_size: int, *, precision: Precision = "float32", remat: bool = False):
-        c, init = config, TruncatedNormal(0.02)
+    def __init__(
+        self, config: BertConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"
+    ):
+        c, init = config, TruncatedNormal(config.initializer_range)
         self.config = config
-        self.remat = remat
+        self.remat: Remat = remat
         self.tokens = Embedding(vocab_size, c.model_dim, init, precision=precision)
         self.segments = Embedding(c.num_segments, c.model_dim, init, precision=precision)
         self.positions = Embedding(c.max_length, c.model_dim, init, precision=precision)
@@ -122,4 +123,3 @@ class Bert(nnx.Module):
             layers=None if layers is None else jnp.concatenate([x[None], layers]),
             attention=attention,
         )
-

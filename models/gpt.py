@@ -14,7 +14,7 @@ from models.attention import SelfAttention
 from models.layers import Embedding, FeedForward, LayerNorm, dropout, gather, split_key
 from models.parameters import Normal, stacked
 from models.precision import Precision
-from models.trunk import TrunkConfig, scan_layers
+from models.trunk import Remat, TrunkConfig, scan_layers
 from models.visibility import every_row, visible
 
 EPSILON = 1e-5  # of every LayerNorm in the release
@@ -27,7 +27,7 @@ class GptConfig(TrunkConfig):
 
     memory_length = 0
     two_streams = False
-    relative = False
+    num_segments = None  # segments make no difference
     pair_head = False
 
 
@@ -39,7 +39,8 @@ class GptLayer(nnx.Module):
     """
 
     def __init__(self, config: GptConfig, precision: Precision):
-        c, init, out = config, Normal(0.02), Normal(0.02 / math.sqrt(2 * config.num_layers))
+        c, init = config, Normal(config.initializer_range)
+        out = Normal(config.initializer_range / math.sqrt(2 * config.num_layers))
         self.attention_norm = LayerNorm(c.model_dim, EPSILON)
         self.attention = SelfAttention(
             c.model_dim, c.num_heads, c.attention_dropout_rate, project=init, out=out, precision=precision
@@ -58,10 +59,10 @@ class GptLayer(nnx.Module):
 
 
 class Gpt(nnx.Module):
-    def __init__(self, config: GptConfig, vocab_size: int, *, precision: Precision = "float32", remat: bool = False):
-        c, init = config, Normal(0.02)
+    def __init__(self, config: GptConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"):
+        c, init = config, Normal(config.initializer_range)
         self.config = config
-        self.remat = remat
+        self.remat: Remat = remat
         self.tokens = Embedding(vocab_size, c.model_dim, init, precision=precision)
         self.positions = Embedding(c.max_length, c.model_dim, init, precision=precision)
         self.layers = stacked(GptLayer(c, precision), c.num_layers)

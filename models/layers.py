@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from models.parameters import ONES, ZEROS, Initializer, parameter
 from models.precision import Precision, contract
@@ -115,8 +115,6 @@ def gather(x: Float[Array, "B L D"], positions: Int[Array, "B P"]) -> Float[Arra
     return jnp.take_along_axis(x, positions[:, :, None], axis=1)
 
 
-def select(
-    where: Bool[Array, " B"], yes: Float[Array, "B *rest"], no: Float[Array, "B *rest"]
-) -> Float[Array, "B *rest"]:
+def select(where: Bool[Array, " B"], yes: Shaped[Array, "B ..."], no: Shaped[Array, "B ..."]) -> Shaped[Array, "B ..."]:
     """Chooses between two arrays, row of the batch by row of the batch."""
     return jnp.where(where.reshape(-1, *(1,) * (yes.ndim - 1)), yes, no)

@@ -31,9 +31,7 @@ def forget(memory: Memory, fresh: Bool[Array, " B"], *, attended: bool) -> Memor
     )
 
 
-def remember(
-    past: Float[Array, "B M D"], present: Float[Array, "B L D"], reuse: int | None
-) -> Float[Array, "B M D"]:
+def remember(past: Float[Array, "B M D"], present: Float[Array, "B L D"], reuse: int | None) -> Float[Array, "B M D"]:
     """The last M of the past followed by the first `reuse` positions of the present; no gradient flows back."""
     kept = jnp.concatenate([past, present[:, :reuse]], axis=1)
     return jax.lax.stop_gradient(kept[:, kept.shape[1] - past.shape[1] :])

@@ -82,7 +82,7 @@ def path_key(key: Key[Array, ""], path: tuple[Any, ...]) -> Key[Array, ""]:
     return jax.random.fold_in(key, zlib.crc32("/".join(map(str, path)).encode()))
 
 
-def initialize(model: nnx.Module, key: Key[Array, ""]) -> dict[str, Any]:
+def initialize(model: Any, key: Key[Array, ""]) -> dict[str, Any]:
     """The initial values of a model's parameters, as a nested dict; `nnx.merge(graphdef, values)` is the model."""
 
     def draw(path: tuple[Any, ...], variable: nnx.Param) -> Float[Array, "..."]:

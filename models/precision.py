@@ -14,9 +14,7 @@ from jaxtyping import Array, Float
 Precision = Literal["float32", "bfloat16"]
 
 
-def contract(
-    spec: str, a: Float[Array, "..."], b: Float[Array, "..."], precision: Precision
-) -> Float[Array, "..."]:
+def contract(spec: str, a: Float[Array, "..."], b: Float[Array, "..."], precision: Precision) -> Float[Array, "..."]:
     """`jnp.einsum(spec, a, b)` in float32, from operands of the given precision.
 
     Every letter of an operand must occur in the other operand or in the result.

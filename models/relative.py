@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from models.attention import attend
 from models.layers import Linear
-from models.parameters import Normal, parameter
+from models.parameters import Initializer, parameter
 from models.precision import Precision, contract
 
 
@@ -51,16 +51,18 @@ def shift_to(
 
 
 class RelativeAttention(nnx.Module):
-    """Multi-head attention with the scores
+    """Multi-head attention that scores content, distance and segment.
 
     A_ij = ((q_i + u) . k_j + (q_i + v) . r_(i-j) + (q_i + b) . s_ij) / sqrt(K)
 
-    where r is a projected sinusoid of the distance and s one of two vectors, for the same and for another segment.
+    Here r is a projected sinusoid of the distance and s one of two vectors, for the same and for another segment.
     The biases u, v, b are called r_w_bias, r_r_bias and r_s_bias in the release.
     """
 
-    def __init__(self, dim: int, num_heads: int, dropout_rate: float, *, precision: Precision):
-        heads, init = (num_heads, dim // num_heads), Normal(0.02)
+    def __init__(
+        self, dim: int, num_heads: int, dropout_rate: float, *, initializer: Initializer, precision: Precision
+    ):
+        heads, init = (num_heads, dim // num_heads), initializer
         self.query = Linear((dim,), heads, init, bias=False, precision=precision)
         self.key = Linear((dim,), heads, init, bias=False, precision=precision)
         self.value = Linear((dim,), heads, init, bias=False, precision=precision)
@@ -90,14 +92,10 @@ class RelativeAttention(nnx.Module):
         )
         segment = jnp.where(view.differs[:, None], segment[..., 1:], segment[..., :1])
         scores = (content + distance + segment) / query.shape[-1] ** 0.5
-        mixed, weights = attend(
-            scores, view.mask, value, rate=self.dropout_rate, key=key, precision=self.precision
-        )
+        mixed, weights = attend(scores, view.mask, value, rate=self.dropout_rate, key=key, precision=self.precision)
         return self.out(mixed), weights
 
-    def by_distance(
-        self, query: Float[Array, "B T H K"], view: View, num_keys: int
-    ) -> Float[Array, "B H T S"]:
+    def by_distance(self, query: Float[Array, "B T H K"], view: View, num_keys: int) -> Float[Array, "B H T S"]:
         """(q_i + v) . r_(i-j), for every query and key."""
         length = view.distances.shape[0] - num_keys
         forward = self.distance(view.distances)

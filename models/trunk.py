@@ -2,13 +2,19 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from batch import InputError
+
+Remat = Literal["none", "cheap", "all"]
+"""What the backward pass computes again instead of keeping it: nothing; all but the projections (attention weights,
+norms, activations: quadratic in memory, or cheap); or whole layers, of which only the inputs are kept."""
+
+KEPT = {"cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "all": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +27,7 @@ class TrunkConfig:
     mlp_dim: int = 512
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.1
+    initializer_range: float = 0.02  # deviation of the initial weights; narrow models learn sooner from wider ones
 
     def __post_init__(self):
         for field in ("num_layers", "num_heads", "model_dim", "mlp_dim"):
@@ -29,10 +36,12 @@ class TrunkConfig:
                 raise InputError(f"model.{field}={value}: must be at least 1.")
         if self.model_dim % self.num_heads:
             raise InputError(
-                f"model.num_heads={self.num_heads}: must divide model.model_dim={self.model_dim}; choose another of the two."
+                f"model.num_heads={self.num_heads}: must divide model.model_dim={self.model_dim}; change one of them."
             )
         if self.model_dim % 2:
             raise InputError(f"model.model_dim={self.model_dim}: must be even.")
+        if self.initializer_range <= 0:
+            raise InputError(f"model.initializer_range={self.initializer_range}: must be above 0.")
         for field in ("dropout_rate", "attention_dropout_rate"):
             value = getattr(self, field)
             if not 0 <= value < 1:
@@ -46,17 +55,15 @@ def scan_layers(
     num_layers: int,
     *,
     key: Key[Array, ""] | None,
-    remat: bool,
+    remat: Remat,
 ) -> tuple[Any, Any]:
-    """Runs `body(carry, per_layer[i], key_i)` over the layers: one compiled body, whatever the depth.
-
-    With `remat`, a layer's activations are recomputed in the backward pass instead of kept.
-    """
+    """Runs `body(carry, per_layer[i], key_i)` over the layers: one compiled body, whatever the depth."""
 
     def step(carry, xs):
         inputs, index = xs
         own = None if key is None else jax.random.fold_in(key, index)
         return body(carry, inputs, own)
 
-    step = jax.checkpoint(step, prevent_cse=False) if remat else step
+    if remat != "none":
+        step = jax.checkpoint(step, prevent_cse=False, policy=KEPT[remat])
     return jax.lax.scan(step, carry, (per_layer, jnp.arange(num_layers)))

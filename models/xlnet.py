@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from batch import Inputs, InputError, Memory, Output
+from batch import InputError, Inputs, Memory, Output
 from models.heads import PairHead
 from models.layers import Embedding, FeedForward, LayerNorm, dropout, gather, select, split_key
 from models.memory import empty_memory, forget, remember, remembered
 from models.parameters import ZEROS, GlorotUniform, Normal, parameter, stacked
 from models.precision import Precision
 from models.relative import RelativeAttention, View, sinusoids
-from models.trunk import TrunkConfig, scan_layers
+from models.trunk import Remat, TrunkConfig, scan_layers
 from models.visibility import every_row, visible
 
 EPSILON = 1e-12  # of every LayerNorm in the release
@@ -35,7 +35,8 @@ class XlnetConfig(TrunkConfig):
     pair_head: bool = False
 
     two_streams = True
-    relative = True
+    max_length = None  # positions are relative: any length
+    num_segments = None  # so are segments: any number
 
     def __post_init__(self):
         super().__post_init__()
@@ -48,8 +49,10 @@ class XlnetLayer(nnx.Module):
     """x = LN(x + attention(x)); x = LN(x + mlp(x)), for the rows of both streams."""
 
     def __init__(self, config: XlnetConfig, precision: Precision):
-        c, init = config, Normal(0.02)
-        self.attention = RelativeAttention(c.model_dim, c.num_heads, c.attention_dropout_rate, precision=precision)
+        c, init = config, Normal(config.initializer_range)
+        self.attention = RelativeAttention(
+            c.model_dim, c.num_heads, c.attention_dropout_rate, initializer=init, precision=precision
+        )
         self.attention_norm = LayerNorm(c.model_dim, EPSILON)
         self.mlp = FeedForward(
             c.model_dim,
@@ -78,10 +81,12 @@ class XlnetLayer(nnx.Module):
 
 
 class Xlnet(nnx.Module):
-    def __init__(self, config: XlnetConfig, vocab_size: int, *, precision: Precision = "float32", remat: bool = False):
-        c, init = config, Normal(0.02)
+    def __init__(
+        self, config: XlnetConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"
+    ):
+        c, init = config, Normal(config.initializer_range)
         self.config = config
-        self.remat = remat
+        self.remat: Remat = remat
         self.tokens = Embedding(vocab_size, c.model_dim, init, precision=precision)
         self.query = parameter((c.model_dim,), GlorotUniform())  # where every query row starts; mask_emb in the release
         self.layers = stacked(XlnetLayer(c, precision), c.num_layers)
@@ -152,9 +157,7 @@ class Xlnet(nnx.Module):
             query_attention=attention[:, :, :, length:] if attention is not None and inputs.query_stream else None,
         )
 
-    def view(
-        self, inputs: Inputs, rows: Int[Array, "B T"], memory: Memory | None, key: Key[Array, ""] | None
-    ) -> View:
+    def view(self, inputs: Inputs, rows: Int[Array, "B T"], memory: Memory | None, key: Key[Array, ""] | None) -> View:
         """Who sees whom, how far apart, and across which segments. One dropout of the distances serves all layers."""
         length, past = inputs.tokens.shape[1], 0 if memory is None else memory.length
         strict = (jnp.arange(rows.shape[1]) >= length)[None]

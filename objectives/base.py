@@ -94,7 +94,7 @@ def show(
 
 
 def scale(coefficient: float, weights: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """coefficient / sum of weights, and 0 where there is nothing to divide by."""
+    """The coefficient over the sum of weights; 0 where there is nothing to divide by."""
     total = weights.sum()
     return jnp.where(total > 0, coefficient / jnp.where(total > 0, total, 1.0), 0.0)
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -19,7 +20,8 @@ SPAN_SUCCESS, LONGEST_SPAN = 0.2, 10  # words (Joshi et al. 2020, section 3.1)
 class MaskedLm:
     """Hides a share of the tokens and predicts each of them from all that is shown, independently of the others.
 
-    A row of n tokens, specials counted, has min(P, max(1, round(rate n))) targets. Of these, `mask_share` are shown as
+    A row of n tokens, specials counted, has min(P, max(1, round(rate n))) targets, as far as it has eligible tokens;
+    whole words and spans, which are never cut, may leave some of these over. Of the targets, `mask_share` are shown as
     [MASK], `random_share` as a random ordinary token, the rest as they are.
     """
 
@@ -51,13 +53,16 @@ class MaskedLm:
 
     def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
         if vocab.mask is None:
-            raise InputError("objective: MaskedLm needs a [MASK] token, which this vocabulary lacks; train a tokenizer.")
+            raise InputError(
+                "vocab.mask=None: MaskedLm hides tokens behind [MASK], which this vocabulary lacks; train a tokenizer."
+            )
         tokens, document = jnp.asarray(batch.tokens), jnp.asarray(batch.document)
         slots, real = self.slots(tokens.shape[1]), (document != 0).sum(axis=1)
-        count = jnp.clip(jnp.round(self.rate * real).astype(jnp.int32), 1, slots)
+        # A table, made on the host in float64: float32 would round 0.15 x 190 = 28.5 to the wrong side.
+        counts = np.clip(np.round(self.rate * np.arange(tokens.shape[1] + 1)), 1, slots).astype(np.int32)
         hidden = jax.vmap(lambda *row: self.hide(vocab, slots, *row))
         shown, predict, weights = hidden(
-            tokens, jnp.asarray(batch.word), eligible(batch, vocab), count, row_keys(key, batch)
+            tokens, jnp.asarray(batch.word), eligible(batch, vocab), jnp.asarray(counts)[real], row_keys(key, batch)
         )
         order = jnp.zeros_like(tokens)
         if self.reuse is not None:  # what the memory keeps must not have seen what the next window asks
@@ -78,6 +83,7 @@ class MaskedLm:
         key: Key[Array, ""],
     ) -> tuple[Int[Array, " L"], Int[Array, " P"], Float[Array, " P"]]:
         """One row: the tokens as shown, the positions to predict and their weights."""
+        assert vocab.mask is not None, "checked by prepare"
         where, how, what = jax.random.split(key, 3)
         chosen, first = self.choose(word, allowed, count, where)
         coin = jax.random.uniform(how, tokens.shape)

@@ -97,20 +97,23 @@ class PermutationLm:
     def choose(
         self, word: Int[Array, " L"], allowed: Bool[Array, " L"], goal: int, key: Key[Array, ""]
     ) -> Bool[Array, " L"]:
+        """The targets of a half: exactly `goal` tokens as far as there are, except that whole words may leave some."""
         if goal == 0:
             return jnp.zeros_like(allowed)
         if self.spans == "token":
             return sample_tokens(allowed, jnp.asarray(goal), key)
+        walk, fill = jax.random.split(key)
         words = find_words(word, allowed)
-        return sample_ngrams(words, allowed, goal, self.predict_one_in, self.longest, key, unit=self.unit)
+        chosen = sample_ngrams(words, allowed, goal, self.predict_one_in, self.longest, walk, unit=self.unit)
+        if self.unit == "word":
+            return chosen
+        return chosen | sample_tokens(allowed & ~chosen, goal - chosen.sum(), fill)
 
     def ranks(self, length: int, key: Key[Array, ""]) -> Int[Array, " L"]:
         """A place in the order for each position: blocks in natural order, the same permutation within each."""
         size = self.perm_size or length
         if length % size:
-            raise InputError(
-                f"objective.perm_size={size}: must divide the {length} tokens that are permuted together."
-            )
+            raise InputError(f"objective.perm_size={size}: must divide the {length} tokens that are permuted together.")
         within = jax.random.permutation(key, size)
         return (jnp.arange(length // size)[:, None] * size + within[None]).reshape(-1)
 

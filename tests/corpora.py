@@ -5,7 +5,8 @@ import numpy as np
 from batch import Vocab
 from data.shards import Tokens
 
-VOCAB = Vocab(size=1 << 16, special=(0, 1, 2, 3), pad=0, cls=1, sep=2, mask=3, end=4)
+END = 4
+VOCAB = Vocab(size=1 << 16, special=(0, 1, 2, 3), pad=0, cls=1, sep=2, mask=3, end=END)
 
 
 def corpus(sentence_lengths: list[list[int]], word_rate: float = 0.6, seed: int = 0) -> Tokens:
@@ -18,10 +19,10 @@ def corpus(sentence_lengths: list[list[int]], word_rate: float = 0.6, seed: int 
     documents = np.concatenate([[0], np.cumsum([sum(document) for document in sentence_lengths])]).astype(np.int64)
     total = int(sentences[-1])
     tokens = (5 + np.arange(total) % (VOCAB.size - 5)).astype(np.uint32)
-    tokens[documents[1:] - 1] = VOCAB.end
+    tokens[documents[1:] - 1] = END
     word_start = np.random.default_rng(seed).random(total) < word_rate
     word_start[np.concatenate([sentences[:-1], documents[1:] - 1])] = True
-    byte_length = np.where(tokens == VOCAB.end, 0, 3).astype(np.uint8)
+    byte_length = np.where(tokens == END, 0, 3).astype(np.uint8)
     return Tokens(
         tokens=tokens,
         word_start=word_start,

@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from corpora import VOCAB, corpus, random_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import Batch, InputError
+from corpora import VOCAB, corpus, random_corpus
 from data.batches import open_stream
 from data.config import DataConfig
 from data.rows import word_numbers

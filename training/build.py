@@ -71,7 +71,9 @@ def check_fit(experiment: Experiment) -> None:
     model, objective, data = experiment.model, experiment.objective, experiment.data
     names = f"objective={type(objective).__name__} with model={type(model).__name__}"
     if objective.query_stream and not model.two_streams:
-        raise InputError(f"{names}: the model has no query stream to predict a token without seeing it; use XlnetConfig.")
+        raise InputError(
+            f"{names}: the model has no query stream to predict a token without seeing it; use XlnetConfig."
+        )
     if objective.pair_weight and not model.pair_head:
         raise InputError(
             f"objective.pair_weight={objective.pair_weight} with model={type(model).__name__}: the model has no pair "
@@ -89,7 +91,13 @@ def check_fit(experiment: Experiment) -> None:
 def check_positions(experiment: Experiment) -> None:
     """Raises InputError where a model with absolute positions meets a window or a direction it cannot read."""
     model, data = experiment.model, experiment.data
-    if model.relative:
+    three_segments = data.layout == "pairs" and data.pair_format == "xlnet"
+    if three_segments and model.num_segments is not None and model.num_segments < 3:
+        raise InputError(
+            f"model.num_segments={model.num_segments}: pairs of data.pair_format=xlnet have 3 segments; "
+            "set model.num_segments=3."
+        )
+    if model.max_length is None:
         return
     if data.length > model.max_length:
         raise InputError(
@@ -99,11 +107,6 @@ def check_positions(experiment: Experiment) -> None:
         raise InputError(
             f"data.directions=both: {type(model).__name__} counts positions from the left; reversed rows need "
             "XlnetConfig."
-        )
-    if data.layout == "pairs" and data.pair_format == "xlnet" and getattr(model, "num_segments", 3) < 3:
-        raise InputError(
-            f"model.num_segments={model.num_segments}: pairs of data.pair_format=xlnet have 3 segments; "
-            "set model.num_segments=3."
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from batch import InputError
 from data.config import DataConfig
 from models import MODELS, ModelConfig
+from models.trunk import Remat
 from objectives import OBJECTIVES, Objective
 
 
@@ -77,7 +78,7 @@ class Experiment:
     training: TrainingConfig = TrainingConfig()
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"  # operands of matrix products; all else is float32
-    remat: bool = False  # recompute a layer's activations in the backward pass: less memory, more time
+    remat: Remat = "cheap"  # what the backward pass computes again instead of keeping it: none, cheap, all
     init_from: str | None = None  # a workdir whose parameters this run starts from
 
     def __post_init__(self):

@@ -1,4 +1,4 @@
-"""Held-out loss: a model's own objective on text it never trained on, beside the unigram baseline on the same targets."""
+"""Held-out loss: a model's own objective on unseen text, beside the unigram baseline on the same targets."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from batch import Batch, Mean, Memory, Vocab, weighted_mean
 from data.batches import Stream
@@ -25,9 +25,7 @@ def unigram_surprise(counts: Int[np.ndarray, " V"]) -> Float[np.ndarray, " V"]:
     return (np.log(smoothed.sum()) - np.log(smoothed)).astype(np.float32)
 
 
-def make_eval_step(
-    model: Model, objective: Objective, vocab: Vocab, surprise: Float[np.ndarray, " V"]
-) -> EvalStep:
+def make_eval_step(model: Model, objective: Objective, vocab: Vocab, surprise: Float[np.ndarray, " V"]) -> EvalStep:
     """The jitted evaluation of one batch: no dropout, and the same corruption on every call."""
     graphdef, forget = nnx.graphdef(model), getattr(model, "forget", None)
 
@@ -62,9 +60,8 @@ def held_out(
     memory, sums = model.init_memory(batch_size), None
     for step in range(total):
         means, memory = eval_step(params, memory, stream.batch(step))
-        means = jax.device_get(means)
-        as_float64 = {name: Mean(np.float64(m.total), np.float64(m.weight)) for name, m in means.items()}
-        sums = as_float64 if sums is None else {name: sums[name] + m for name, m in as_float64.items()}
+        means = jax.tree.map(np.float64, jax.device_get(means))  # many batches: their sum outgrows float32
+        sums = means if sums is None else {name: sums[name] + mean for name, mean in means.items()}
         watch(step + 1, total)
     assert sums is not None, "a held-out stream has at least one batch"
     values = {name: mean.value() for name, mean in sums.items()}

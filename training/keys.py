@@ -7,7 +7,7 @@ from jaxtyping import Array, Key
 
 
 def named_key(seed: int, name: str) -> Key[Array, ""]:
-    """The root of the stream called `name`: "initialization", "corruption" or "dropout". (The data has NumPy's.)"""
+    """The root of the stream called `name`: "initialization", "corruption" or "dropout"; the data has NumPy's."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 

@@ -104,9 +104,7 @@ class _Ledger:
 class _Loop:
     """One execution of `train`."""
 
-    def __init__(
-        self, run: Run, checkpoints: Checkpoints, records: Records, progress: Progress, ledger: _Ledger
-    ):
+    def __init__(self, run: Run, checkpoints: Checkpoints, records: Records, progress: Progress, ledger: _Ledger):
         experiment = run.experiment
         self.run, self.config = run, experiment.training
         self.optimizer, self.total = experiment.optimizer, experiment.optimizer.total_steps
@@ -180,7 +178,9 @@ class _Loop:
         if values:
             self.records.write(step, values, split="validation")
             baseline = f"unigram baseline {values['unigram_loss']:.3f}"
-            self.progress.note(f"{self.checkpoints.folder.parent.name}: step {step}, held-out loss {values['loss']:.3f}, {baseline}")
+            self.progress.note(
+                f"{self.checkpoints.folder.parent.name}: step {step}, held-out loss {values['loss']:.3f}, {baseline}"
+            )
         self.checkpoints.save(step, state, values or None)
         self.ledger.since = None
         return values

@@ -83,10 +83,9 @@ def accumulated(descend: Descent, parts: int) -> Descent:
             return jax.tree.map(jnp.add, carry, (gradients, means)), memory
 
         rows = (split_rows(inputs, parts), split_rows(targets, parts), split_memory(memory, parts), jnp.arange(parts))
-        first = jax.tree.map(lambda x: x[0], rows)
-        zeros = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lambda: descend(params, *first[:3], key)[:2])
-        )
+        first = [jax.tree.map(lambda x: x[0], part) for part in rows[:3]]
+        shapes = jax.eval_shape(lambda: descend(params, first[0], first[1], first[2], key)[:2])
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         (gradients, means), memory = jax.lax.scan(part, zeros, rows)
         return gradients, means, join_memory(memory)
 

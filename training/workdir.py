@@ -48,6 +48,16 @@ def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
     os.replace(building, workdir / FILE)
 
 
+def check_corpus(workdir: Path, prepared: Prepared) -> None:
+    """Raises InputError where the corpus is no longer the one that the workdir's run was trained on."""
+    stored = _read(workdir)["identity"].get("corpus_digest")
+    if stored != prepared.corpus_digest:
+        raise InputError(
+            f"--workdir={workdir}: data.corpus has changed since training (now {prepared.corpus_digest[:16]}, then "
+            f"{str(stored)[:16]}): its held-out text may have been trained on; restore the corpus."
+        )
+
+
 def _read(workdir: Path) -> dict[str, Any]:
     file = workdir / FILE
     if not file.is_file():
@@ -56,7 +66,9 @@ def _read(workdir: Path) -> dict[str, Any]:
         values = json.loads(file.read_text())
         return {"experiment": dict(values["experiment"]), "identity": dict(values["identity"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: is damaged ({type(error).__name__}); restore it, or name another workdir.") from error
+        raise InputError(
+            f"{file}: is damaged ({type(error).__name__}); restore it, or name another workdir."
+        ) from error
 
 
 def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
@@ -64,9 +76,7 @@ def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any]) -> None
     if differing:
         changes = "; ".join(f"{name} is {stored.get(name)} there and {own.get(name)} here" for name in differing[:4])
         more = f" (and {len(differing) - 4} more)" if len(differing) > 4 else ""
-        raise InputError(
-            f"--workdir={workdir}: holds another experiment: {changes}{more}; choose another workdir, or change it back."
-        )
+        raise InputError(f"--workdir={workdir}: holds another experiment: {changes}{more}; choose another workdir.")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

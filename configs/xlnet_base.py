@@ -1,0 +1,8 @@
+"""XLNet, base."""
+
+from configs import published
+from training.config import Experiment
+
+
+def get_config() -> Experiment:
+    return published.xlnet(layers=12, heads=12, dim=768)

@@ -1,0 +1,65 @@
+"""Continued pretraining: a run that starts from another run's parameters."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from batch import InputError
+from data.tokenizer import Tokenizer
+from models.parameters import initialize
+from training.build import Run
+from training.checkpoint import Checkpoints
+from training.config import Experiment
+from training.workdir import stored_tokenizer
+
+POSITIONS = "positions/table"
+"""The parameter that may be shorter in the source: it is extended."""
+
+
+def initial_tokenizer(experiment: Experiment) -> Tokenizer | None:
+    """The tokenizer of the run that `init_from` names, whose parameters mean nothing to another one."""
+    if experiment.init_from is None:
+        return None
+    tokenizer = stored_tokenizer(Path(experiment.init_from))
+    if tokenizer is None:
+        raise InputError(f"init_from={experiment.init_from}: holds no run; name the workdir of one.")
+    return tokenizer
+
+
+def initial_params(run: Run, report: Callable[[str], None]) -> Any:
+    """The newest parameters of the run that `init_from` names, fitted to this model; None without `init_from`.
+
+    Rows that a position table lacks repeat the ones it has from the start, so that every stretch of text keeps the
+    distances it was trained on. Raises InputError where a parameter is missing, left over or of another shape.
+    """
+    source = run.experiment.init_from
+    if source is None:
+        return None
+    checkpoints = Checkpoints(source)
+    step = checkpoints.resolve("latest")
+    stored: dict[str, Any] = traverse_util.flatten_dict(checkpoints.restore_params(step), sep="/")
+    abstract = jax.eval_shape(lambda: initialize(run.model, jax.random.key(0)))
+    leaves: dict[str, Any] = traverse_util.flatten_dict(abstract, sep="/")
+    wanted = {name: leaf.shape for name, leaf in leaves.items()}
+    report(f"parameters from {source}, step {step}")
+    if POSITIONS in wanted and POSITIONS in stored and wanted[POSITIONS][1:] == stored[POSITIONS].shape[1:]:
+        old, new = len(stored[POSITIONS]), wanted[POSITIONS][0]
+        if old < new:
+            report(f"the position table is extended from {old} to {new} rows, which repeat the first {old}")
+        stored[POSITIONS] = stored[POSITIONS][jnp.arange(new) % old]
+    _check(source, {name: leaf.shape for name, leaf in stored.items()}, wanted)
+    return traverse_util.unflatten_dict({name: jnp.asarray(leaf) for name, leaf in stored.items()}, sep="/")
+
+
+def _check(source: str, stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
+    found = [f"{name} is missing" for name in wanted if name not in stored]
+    found += [f"{name} is not of this model" for name in stored if name not in wanted]
+    for name in sorted(wanted.keys() & stored.keys()):
+        if stored[name] != wanted[name]:
+            found.append(f"{name} is {list(stored[name])}, expected {list(wanted[name])}")
+    if found:
+        raise InputError(f"init_from={source}: is of another model: {'; '.join(found)}; use the same model fields.")
