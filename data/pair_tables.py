@@ -65,16 +65,14 @@ class PairTables:
     def _build(self, epoch: int, path: Path) -> None:
         pairs = build_pairs(self.config, self.documents, np.random.default_rng([self.seed, epoch, 1]))
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as file:
-            while rows := list(itertools.islice(pairs, ROWS_AT_ONCE)):
-                np.array(rows, np.int64).tofile(file)
-        written = part.stat().st_size
-        table = np.memmap(part, np.int64, "r").reshape(-1, 5) if written else np.zeros((0, 5), np.int64)
-        whole = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(whole, table)
-        os.replace(whole, path)  # atomic: another process finds a whole table or none
-        part.unlink()
+        with tempfile.TemporaryDirectory(dir=self.folder) as building:
+            part, whole = Path(building, "part"), Path(building, "whole.npy")
+            with part.open("wb") as file:
+                while rows := list(itertools.islice(pairs, ROWS_AT_ONCE)):
+                    np.array(rows, np.int64).tofile(file)
+            written = part.stat().st_size
+            np.save(whole, np.memmap(part, np.int64, "r").reshape(-1, 5) if written else np.zeros((0, 5), np.int64))
+            os.replace(whole, path)  # atomic: another process finds a whole table or none
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -117,7 +117,7 @@ def _order_pair(documents: Documents, chunk: Chunk, target: int, rng: np.random.
     return Pair(*a, *b, label=0), stop
 
 
-def fitted(lengths: Int[np.ndarray, "2 *rows"], budget: int) -> Int[np.ndarray, "2 *rows"]:
+def fitted(lengths: Int[np.ndarray, "2 ..."], budget: int) -> Int[np.ndarray, "2 ..."]:
     """The lengths left of A and B when the longer one, B on a tie, loses a token until both fit `budget`."""
     a, b = lengths
     left_a = np.minimum(a, np.maximum(budget - b, budget - budget // 2))

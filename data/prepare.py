@@ -41,6 +41,11 @@ class Prepared:
     description: str  # name, package versions, digest, documents and bytes of each split
 
     @property
+    def splits(self) -> dict[str, Tokens]:
+        """The three parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
     def vocab(self) -> Vocab:
         return self.tokenizer.vocab
 

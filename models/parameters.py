@@ -43,8 +43,8 @@ class GlorotUniform:
     """Uniform on +-sqrt(6 / (rows + columns)), a vector counting as one row (Glorot and Bengio 2010)."""
 
     def __call__(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-        rows = shape[-2] if len(shape) > 1 else 1
-        limit = math.sqrt(6 / (rows + shape[-1]))
+        rows, columns = (1, *shape)[-2:]
+        limit = math.sqrt(6 / (rows + columns))
         return jax.random.uniform(key, shape, minval=-limit, maxval=limit)
 
 
@@ -68,7 +68,7 @@ def parameter(shape: tuple[int, ...], initializer: Initializer) -> nnx.Param:
 def stacked(module: Layer, num_layers: int) -> Layer:
     """`num_layers` copies of a module as one module whose parameters have a leading axis, ready for `jax.lax.scan`."""
 
-    def grow(variable: nnx.Param) -> nnx.Param:
+    def grow(variable: nnx.Param) -> nnx.Variable:
         shape = (num_layers, *variable.get_value().shape)
         return variable.replace(jax.ShapeDtypeStruct(shape, jnp.float32), layers=num_layers)
 

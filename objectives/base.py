@@ -18,14 +18,20 @@ Scales = dict[str, Float[Array, ""]]
 class Objective(Protocol):
     """A frozen dataclass: it is its own config. What it hides is a pure function of the batch and the key."""
 
-    query_stream: bool
-    """Predicts from a stream that does not see its own token, which the model must have."""
+    @property
+    def query_stream(self) -> bool:
+        """Whether it predicts from a stream that does not see its own token, which the model must have."""
+        ...
 
-    reuse: int | None
-    """Positions of a window that enter the memory, and by which the window advances; None: all of them."""
+    @property
+    def reuse(self) -> int | None:
+        """Positions of a window that enter the memory, and by which the window advances; None: all of them."""
+        ...
 
-    pair_weight: float
-    """Coefficient of the sentence-pair loss; 0: there is none."""
+    @property
+    def pair_weight(self) -> float:
+        """Coefficient of the sentence-pair loss; 0: there is none."""
+        ...
 
     def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
         """What is shown, and what is asked. Runs inside the step, on the whole batch."""

@@ -1,6 +1,7 @@
 """Pairs of BERT: the algorithm of the release, its labels and lengths, and the batches made of them."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -17,6 +18,7 @@ from data.pairs import Pair, build_pairs, documents_of, fitted
 
 CONFIG = DataConfig(layout="pairs", length=32, batch_size=8)
 CORPUS = random_corpus(documents=60, sentences=8, words=9)
+SMALL = random_corpus(documents=12, sentences=8, words=9)
 NUMBERED = dataclasses.replace(CORPUS, tokens=np.arange(10, CORPUS.num_tokens + 10, dtype=np.uint32))  # 10 + place
 
 
@@ -52,7 +54,7 @@ def released_pairs(tokens, length: int, short_rate: float, rng: np.random.Genera
     documents = []
     for first, stop in zip(tokens.documents[:-1], tokens.documents[1:], strict=True):
         bounds = [s for s in tokens.sentences if first <= s < stop] + [stop - 1]  # less the `end` token
-        documents.append([list(range(a, b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a])
+        documents.append([list(range(a, b)) for a, b in itertools.pairwise(bounds) if b > a])
     instances = []
     for d, document in enumerate(documents):
         budget = length - 3
@@ -63,7 +65,7 @@ def released_pairs(tokens, length: int, short_rate: float, rng: np.random.Genera
             size += len(document[i])
             if i == len(document) - 1 or size >= target:
                 a_end = int(rng.integers(1, len(chunk))) if len(chunk) >= 2 else 1
-                a, b, label = sum(chunk[:a_end], []), [], 0
+                a, b, label = list(itertools.chain(*chunk[:a_end])), [], 0
                 if len(chunk) == 1 or rng.random() < 0.5:
                     label = 1
                     other = int(rng.integers(len(documents) - 1))
@@ -74,7 +76,7 @@ def released_pairs(tokens, length: int, short_rate: float, rng: np.random.Genera
                             break
                     i -= len(chunk) - a_end
                 else:
-                    b = sum(chunk[a_end:], [])
+                    b = list(itertools.chain(*chunk[a_end:]))
                 front = [0, 0]
                 left = [len(a), len(b)]
                 while sum(left) > budget:
@@ -214,9 +216,9 @@ def test_a_batch_is_cls_a_sep_b_sep_and_padding():
 
 
 @settings(max_examples=8)
-@given(step=st.integers(0, 60), cut=st.integers(0, 8))
+@given(step=st.integers(0, 50), cut=st.integers(0, 8))
 def test_a_batch_of_pairs_is_a_function_of_seed_and_step(step, cut):
-    stream, again = (open_stream(CONFIG, CORPUS, VOCAB, seed=5) for _ in range(2))
+    stream, again = (open_stream(CONFIG, SMALL, VOCAB, seed=5) for _ in range(2))
     again.batch(0)
     shares = again.batch(step, slice(0, cut)), again.batch(step, slice(cut, None))
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *shares)

@@ -1,16 +1,17 @@
 """XLNet's rows: text that continues from batch to batch, then A and B; in both directions (Yang et al. 2019, 2.5)."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
 import numpy as np
 import pytest
-from corpora import VOCAB, corpus, random_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch import Batch, InputError
+from corpora import VOCAB, corpus, random_corpus
 from data.batches import open_stream
 from data.config import DataConfig
 from data.segments import Reading, split_segments
@@ -57,7 +58,7 @@ def test_continued_texts_make_up_the_corpus_or_its_reversal_without_gap_or_overl
 
 def test_a_is_the_beginning_of_what_the_next_step_continues_with():
     epoch = batches()
-    for batch, following in zip(epoch[:-1], epoch[1:], strict=True):
+    for batch, following in itertools.pairwise(epoch):
         for row, continued in zip(batch.tokens, following.tokens, strict=True):
             a = parts(row)[1]
             np.testing.assert_array_equal(a, continued[: len(a)] - 10)

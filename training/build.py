@@ -53,7 +53,7 @@ def build_run(experiment: Experiment, report: Callable[[str], None], tokenizer: 
 
 def open_split(experiment: Experiment, prepared: Prepared, split: str) -> Stream:
     """The batches of one split; the window advances by what the objective lets the memory keep."""
-    tokens = getattr(prepared, split)
+    tokens = prepared.splits[split]
     stride, folder = experiment.objective.reuse, Path(experiment.data.cache).expanduser()
     return open_stream(
         experiment.data,

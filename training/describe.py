@@ -3,7 +3,7 @@
 import time
 
 import jax
-from data.report import describe_data
+from data.report import DataReport, describe_data
 
 from models.flops import training_flops
 from training.build import Run
@@ -15,16 +15,16 @@ from training.step import make_train_step
 
 def describe(run: Run) -> str:
     """The data report and the size of the model, one fact a line."""
-    return "\n".join([str(data_report(run)), model_line(run)])
+    return "\n".join([f"corpus: {run.prepared.description}", str(data_report(run)), model_line(run)])
 
 
-def data_report(run: Run):
+def data_report(run: Run) -> DataReport:
     """What the run will read, with a warning wherever that would mislead."""
     experiment = run.experiment
     corruption = measured_corruption(experiment.objective, run.train, run.vocab, seed=experiment.seed)
     return describe_data(
         experiment.data,
-        run.prepared,
+        run.prepared.splits,
         run.train,
         run.vocab,
         total_steps=experiment.optimizer.total_steps,
@@ -59,7 +59,7 @@ def abstract(run: Run) -> TrainState:
 
 
 def rehearse(run: Run) -> str:
-    """Compiles the step and runs it once: its memory, its time and its loss."""
+    """Compiles the step and runs it twice, the second time against the clock: its loss, its time, its memory."""
     experiment = run.experiment
     step = make_train_step(
         run.model,
@@ -74,15 +74,17 @@ def rehearse(run: Run) -> str:
     compiled = step.lower(abstract(run), batch).compile()
     compiling = time.monotonic() - began
     state = init_state(run.model, run.optimizer, experiment.data.batch_size, experiment.seed)
+    batch = jax.device_put(batch)
+    state, record = jax.block_until_ready(compiled(state, batch))
     began = time.monotonic()
-    _, record = jax.block_until_ready(compiled(state, jax.device_put(batch)))
+    jax.block_until_ready(compiled(state, batch))
     seconds = time.monotonic() - began
     memory, loss = compiled.memory_analysis(), record["loss"].value()
     kept, temporary = memory.argument_size_in_bytes / 2**20, memory.temp_size_in_bytes / 2**20
     sizes = f"{kept:,.0f} MiB of state and batch, {temporary:,.0f} MiB of temporaries"
     total = experiment.optimizer.total_steps
     return (
-        f"one step: loss {loss:.3f}, {seconds:.2f} s after {compiling:.1f} s of compiling; {sizes}\n"
+        f"first step: loss {loss:.3f}, {compiling:.1f} s of compiling, then {seconds:.2f} s a step; {sizes}\n"
         f"the whole run: {total:,} steps, {total * experiment.data.batch_size * experiment.data.length:,} positions, "
         f"about {total * seconds / 60:,.1f} minutes on this device"
     )
