@@ -6,7 +6,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from test_masked import batch_of, eligible, only_ordinary, random_batch
+from texts import batch_of, eligible, only_ordinary, random_batch
 
 from batch import VOID, InputError, Vocab
 from objectives import PermutationLm
@@ -80,8 +80,7 @@ def test_single_targets_are_uniform_over_the_eligible_tokens():
 
 
 def starts_in_natural_order(word: np.ndarray, direction: int) -> np.ndarray:
-    other = np.diff(word, axis=1, prepend=-1) != 0 if direction > 0 else np.diff(word, axis=1, append=-1) != 0
-    return other
+    return np.diff(word, axis=1, prepend=-1) != 0 if direction > 0 else np.diff(word, axis=1, append=-1) != 0
 
 
 def share_at_starts(chosen: np.ndarray, starts: np.ndarray, direction: int) -> float:
@@ -130,7 +129,7 @@ def test_tiny_rows_have_the_targets_they_can_have(spans):
 def test_a_row_s_targets_and_order_do_not_depend_on_the_batch_around_it(objective):
     batch = random_batch(12, 32)
     whole = prepared(objective)(batch, KEY)
-    for rows in (np.array([3]), np.array([7, 2, 11, 0]), np.arange(12)[::-1]):
+    for rows in (np.array([7, 2, 11, 0]), np.arange(12)[::-1]):
         part = prepared(objective)(jax.tree.map(lambda x, rows=rows: x[rows], batch), KEY)
         jax.tree.map(lambda a, b, rows=rows: np.testing.assert_array_equal(np.asarray(a)[rows], b), whole, part)
 

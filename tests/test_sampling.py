@@ -191,7 +191,7 @@ def test_the_first_span_has_the_length_drawn_for_it_where_the_budget_and_the_row
         )
     )
     lengths = jax.vmap(lambda key: geometric_lengths(length, 0.2, 10, key))(keys(rows, 1))
-    chosen, first = (np.asarray(x) for x in take_one(jnp.asarray(word), lengths, keys(rows, 2)))
+    chosen, first = (np.asarray(x) for x in jax.jit(jax.vmap(take_one))(jnp.asarray(word), lengths, keys(rows, 2)))
     begin, size = chosen.argmax(axis=1), chosen.sum(axis=1)
     whole = begin <= length - 10  # the end of the row cannot have cut the span
     assert (first[chosen] == np.repeat(begin, size)).all()

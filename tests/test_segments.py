@@ -41,7 +41,7 @@ def begins_sentence(place: int, direction: int) -> bool:
 
 
 @given(length=st.integers(12, 40), half=st.integers(1, 3), both=st.booleans(), seed=st.integers(0, 9), data=st.data())
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_continued_texts_make_up_the_corpus_or_its_reversal_without_gap_or_overlap(length, half, both, seed, data):
     stride = data.draw(st.integers(4, length - 5))
     directions = "both" if both else "forward"
