@@ -12,6 +12,7 @@ from absl import flags
 from batch import InputError
 from training import flags as command_line
 from training.build import build_run
+from training.checkpoint import Checkpoints
 from training.config import Experiment, to_json
 from training.describe import describe, rehearse
 from training.initial import initial_params, initial_tokenizer
@@ -34,7 +35,7 @@ def main(experiment: Experiment) -> None:
     workdir = Path(WORKDIR.value) if WORKDIR.value else None
     tokenizer = (stored_tokenizer(workdir) if workdir else None) or initial_tokenizer(experiment)
     run = build_run(experiment, print, tokenizer)
-    params = initial_params(run, print)
+    params = None if workdir and Checkpoints(workdir).steps else initial_params(run, print)
     print(describe(run), flush=True)
     if DRY_RUN.value or workdir is None:
         print(rehearse(run))

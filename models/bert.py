@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
@@ -14,8 +13,7 @@ from models.heads import PairHead
 from models.layers import ACTIVATIONS, Embedding, FeedForward, LayerNorm, Linear, dropout, gather, split_key
 from models.parameters import ZEROS, TruncatedNormal, parameter, stacked
 from models.precision import Precision
-from models.trunk import Remat, TrunkConfig, scan_layers
-from models.visibility import every_row, visible
+from models.trunk import Remat, TrunkConfig, encode
 
 EPSILON = 1e-12  # of every LayerNorm in the release
 
@@ -107,19 +105,10 @@ class Bert(nnx.Module):
         embedding_key, layers_key = split_key(key, 2)
         x = self.tokens(inputs.tokens) + self.segments(inputs.segments) + self.positions(inputs.position)
         x = dropout(self.norm(x), self.config.dropout_rate, embedding_key)
-        rows = every_row(inputs)
-        mask = visible(inputs, rows, None, strict=jnp.zeros_like(rows, bool))
-
-        def body(x, layer, key):
-            y, weights = layer(x, mask, key=key)
-            return y, (y if "layers" in capture else None, weights if "attention" in capture else None)
-
-        last, (layers, attention) = scan_layers(
-            body, x, self.layers, self.config.num_layers, key=layers_key, remat=self.remat
-        )
+        last, layers, attention = encode(self.layers, x, inputs, capture, key=layers_key, remat=self.remat)
         return Output(
             hidden=gather(last, inputs.predict),
             pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),
-            layers=None if layers is None else jnp.concatenate([x[None], layers]),
+            layers=layers,
             attention=attention,
         )

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
@@ -14,8 +13,7 @@ from models.attention import SelfAttention
 from models.layers import Embedding, FeedForward, LayerNorm, dropout, gather, split_key
 from models.parameters import Normal, stacked
 from models.precision import Precision
-from models.trunk import Remat, TrunkConfig, scan_layers
-from models.visibility import every_row, visible
+from models.trunk import Remat, TrunkConfig, encode
 
 EPSILON = 1e-5  # of every LayerNorm in the release
 
@@ -88,18 +86,9 @@ class Gpt(nnx.Module):
         embedding_key, layers_key = split_key(key, 2)
         x = self.tokens(inputs.tokens) + self.positions(inputs.position)
         x = dropout(x, self.config.dropout_rate, embedding_key)
-        rows = every_row(inputs)
-        mask = visible(inputs, rows, None, strict=jnp.zeros_like(rows, bool))
-
-        def body(x, layer, key):
-            y, weights = layer(x, mask, key=key)
-            return y, (y if "layers" in capture else None, weights if "attention" in capture else None)
-
-        last, (layers, attention) = scan_layers(
-            body, x, self.layers, self.config.num_layers, key=layers_key, remat=self.remat
-        )
+        last, layers, attention = encode(self.layers, x, inputs, capture, key=layers_key, remat=self.remat)
         return Output(
             hidden=gather(self.norm(last), inputs.predict),
-            layers=None if layers is None else jnp.concatenate([x[None], layers]),
+            layers=layers,
             attention=attention,
         )

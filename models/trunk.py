@@ -1,14 +1,15 @@
 """What the models have in common: the shape of a trunk, and one scan over its stacked layers."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Float, Key
 
-from batch import InputError
+from batch import InputError, Inputs
+from models.visibility import every_row, visible
 
 Remat = Literal["none", "cheap", "all"]
 """What the backward pass computes again instead of keeping it: nothing; all but the projections (attention weights,
@@ -48,11 +49,40 @@ class TrunkConfig:
                 raise InputError(f"model.{field}={value}: must be at least 0 and below 1.")
 
 
+@runtime_checkable
+class SelfAttentionLayer(Protocol):
+    """A layer that needs to know nothing but who may see whom."""
+
+    def __call__(
+        self, x: Float[Array, "B L D"], mask: Bool[Array, "B 1 L L"], *, key: Key[Array, ""] | None = None
+    ) -> tuple[Float[Array, "B L D"], Float[Array, "B H L L"]]: ...
+
+
+def encode(
+    layers: SelfAttentionLayer,
+    x: Float[Array, "B L D"],
+    inputs: Inputs,
+    capture: Sequence[str],
+    *,
+    key: Key[Array, ""] | None,
+    remat: Remat,
+) -> tuple[Float[Array, "B L D"], Float[Array, "N1 B L D"] | None, Float[Array, "N B H L L"] | None]:
+    """Runs `x` through stacked layers without memory: the last output and, if captured, all of them and attention."""
+    rows = every_row(inputs)
+    mask = visible(inputs, rows, None, strict=jnp.zeros_like(rows, bool))
+
+    def body(x, layer, key):
+        y, weights = layer(x, mask, key=key)
+        return y, (y if "layers" in capture else None, weights if "attention" in capture else None)
+
+    last, (outputs, attention) = scan_layers(body, x, layers, key=key, remat=remat)
+    return last, None if outputs is None else jnp.concatenate([x[None], outputs]), attention
+
+
 def scan_layers(
     body: Callable[[Any, Any, Key[Array, ""] | None], tuple[Any, Any]],
     carry: Any,
     per_layer: Any,
-    num_layers: int,
     *,
     key: Key[Array, ""] | None,
     remat: Remat,
@@ -66,4 +96,5 @@ def scan_layers(
 
     if remat != "none":
         step = jax.checkpoint(step, prevent_cse=False, policy=KEPT[remat])
+    num_layers = len(jax.tree.leaves(per_layer)[0])
     return jax.lax.scan(step, carry, (per_layer, jnp.arange(num_layers)))

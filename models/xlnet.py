@@ -145,9 +145,7 @@ class Xlnet(nnx.Module):
             return y, (kept, layers, weights if "attention" in capture else None)
 
         past = None if memory is None else memory.hidden
-        last, (kept, layers, attention) = scan_layers(
-            body, x, (self.layers, past), c.num_layers, key=layers_key, remat=self.remat
-        )
+        last, (kept, layers, attention) = scan_layers(body, x, (self.layers, past), key=layers_key, remat=self.remat)
         return Output(
             hidden=dropout(self.predictions(last, inputs), c.dropout_rate, out_key),
             pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),

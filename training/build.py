@@ -16,6 +16,7 @@ from models import Model, build_model
 from training.config import Experiment
 from training.keys import named_key
 from training.optimizer import make_optimizer
+from training.step import TrainStep, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,14 @@ class Run:
     @property
     def vocab(self) -> Vocab:
         return self.prepared.vocab
+
+    def train_step(self) -> TrainStep:
+        """The jitted step; each call compiles anew."""
+        experiment = self.experiment
+        accumulate = experiment.optimizer.accumulate
+        return make_train_step(
+            self.model, experiment.objective, self.vocab, self.optimizer, seed=experiment.seed, accumulate=accumulate
+        )
 
     def held_out(self, split: str) -> Stream:
         """The held-out stream of "validation" or "test"."""

@@ -3,14 +3,13 @@
 import time
 
 import jax
-from data.report import DataReport, describe_data
 
+from data.report import DataReport, describe_data
 from models.flops import training_flops
 from training.build import Run
 from training.corruption import measured_corruption
 from training.keys import named_key
 from training.state import TrainState, init_state, num_parameters
-from training.step import make_train_step
 
 
 def describe(run: Run) -> str:
@@ -61,17 +60,9 @@ def abstract(run: Run) -> TrainState:
 def rehearse(run: Run) -> str:
     """Compiles the step and runs it twice, the second time against the clock: its loss, its time, its memory."""
     experiment = run.experiment
-    step = make_train_step(
-        run.model,
-        experiment.objective,
-        run.vocab,
-        run.optimizer,
-        seed=experiment.seed,
-        accumulate=experiment.optimizer.accumulate,
-    )
     batch = run.train.batch(0)
     began = time.monotonic()
-    compiled = step.lower(abstract(run), batch).compile()
+    compiled = run.train_step().lower(abstract(run), batch).compile()
     compiling = time.monotonic() - began
     state = init_state(run.model, run.optimizer, experiment.data.batch_size, experiment.seed)
     batch = jax.device_put(batch)

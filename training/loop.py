@@ -19,7 +19,7 @@ from training.optimizer import learning_rate
 from training.prefetch import prefetch
 from training.progress import Progress
 from training.state import TrainState, abstract_state, init_state
-from training.step import Record, make_train_step
+from training.step import Record
 from training.workdir import claim
 
 
@@ -109,14 +109,7 @@ class _Loop:
         self.run, self.config = run, experiment.training
         self.optimizer, self.total = experiment.optimizer, experiment.optimizer.total_steps
         self.checkpoints, self.records, self.progress, self.ledger = checkpoints, records, progress, ledger
-        self.step = make_train_step(
-            run.model,
-            experiment.objective,
-            run.vocab,
-            run.optimizer,
-            seed=experiment.seed,
-            accumulate=experiment.optimizer.accumulate,
-        )
+        self.step = run.train_step()
         surprise = unigram_surprise(run.prepared.train.counts)
         self.eval_step = make_eval_step(run.model, experiment.objective, run.vocab, surprise)
         self.validation = run.held_out("validation")
