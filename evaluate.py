@@ -26,6 +26,8 @@ def main() -> None:
     workdir = Path(WORKDIR.value)
     experiment = stored_experiment(workdir)
     step = Checkpoints(workdir).resolve(STEP.value)
+    if SPLIT.value == "test" and not experiment.data.test:
+        raise InputError("--split=test: the run has data.test=0.0 and kept no such text; use --split=validation.")
     run = build_run(experiment, print, stored_tokenizer(workdir))
     check_corpus(workdir, run.prepared)
     params = Checkpoints(workdir).restore_params(step)

@@ -18,7 +18,7 @@ from training.describe import describe, rehearse
 from training.initial import initial_params, initial_tokenizer
 from training.loop import train
 from training.profile import profiled
-from training.workdir import stored_tokenizer
+from training.workdir import check_identity, stored_tokenizer
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, records, tokenizer")
 PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the experiment as it will run, and stop")
@@ -35,6 +35,8 @@ def main(experiment: Experiment) -> None:
     workdir = Path(WORKDIR.value) if WORKDIR.value else None
     tokenizer = (stored_tokenizer(workdir) if workdir else None) or initial_tokenizer(experiment)
     run = build_run(experiment, print, tokenizer)
+    if workdir:
+        check_identity(workdir, experiment, run.prepared)
     params = None if workdir and Checkpoints(workdir).steps else initial_params(run, print)
     print(describe(run), flush=True)
     if DRY_RUN.value or workdir is None:

@@ -19,7 +19,7 @@ def norm(x: np.ndarray, p: Any, epsilon: float) -> np.ndarray:
 
 
 def mix(score, num_queries: int, keys: list[int], values: np.ndarray, visible) -> np.ndarray:
-    """For each query the mean of the visible `values` [S K] under the softmax of `score(i, j)`; zeros if there are none."""
+    """For each query the mean of the visible values under softmax(score(i, j)); zeros where none is visible."""
     out = np.zeros((num_queries, values.shape[1]))
     for i in range(num_queries):
         seen = [j for j in keys if visible(i, j)]

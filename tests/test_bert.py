@@ -5,10 +5,10 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
-from cases import MODELS, OBJECTIVES, SIZE, VOCAB, build, given, loud, prepare, read, text
 from flax import nnx
 
+import oracle
+from cases import MODELS, OBJECTIVES, SIZE, VOCAB, build, given, loud, prepare, read, text
 from models import BertConfig, build_model
 from models.layers import ACTIVATIONS, LayerNorm
 from models.parameters import initialize
@@ -68,7 +68,9 @@ def test_activations_and_norms_have_the_numbers_of_the_release():
     np.testing.assert_allclose(ACTIVATIONS["gelu"](x), exact, atol=1e-6)
     np.testing.assert_allclose(ACTIVATIONS["gelu_tanh"](x), tanh, atol=1e-6)
     norm = nnx.merge(nnx.graphdef(LayerNorm(2, 0.5)), {"scale": jnp.array([2.0, 1.0]), "bias": jnp.array([0.0, 1.0])})
-    np.testing.assert_allclose(norm(jnp.array([[1.0, 3.0]])), [[-2 / math.sqrt(1.5), 1 + 1 / math.sqrt(1.5)]], atol=1e-6)
+    np.testing.assert_allclose(
+        norm(jnp.array([[1.0, 3.0]])), [[-2 / math.sqrt(1.5), 1 + 1 / math.sqrt(1.5)]], atol=1e-6
+    )
 
 
 def test_base_has_the_published_number_of_parameters_and_the_table_is_one_leaf():
@@ -76,7 +78,9 @@ def test_base_has_the_published_number_of_parameters_and_the_table_is_one_leaf()
     model = build_model(config, 30_522)
     shapes = jax.eval_shape(lambda: initialize(model, jax.random.key(0)))
     assert num_parameters(shapes) == 110_106_428
-    assert [leaf.shape for leaf in jax.tree.leaves(shapes) if 30_522 in leaf.shape and 768 in leaf.shape] == [(30_522, 768)]
+    assert [leaf.shape for leaf in jax.tree.leaves(shapes) if 30_522 in leaf.shape and 768 in leaf.shape] == [
+        (30_522, 768)
+    ]
 
 
 def test_the_first_loss_is_that_of_guessing():

@@ -4,9 +4,9 @@ import math
 
 import jax
 import numpy as np
+
 import oracle
 from cases import MODELS, OBJECTIVES, SIZE, build, given, loud, prepare, read, text
-
 from models import GptConfig, build_model
 from models.parameters import initialize
 from training.state import num_parameters

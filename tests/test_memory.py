@@ -6,10 +6,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import HALF, LENGTH, MODELS, QUICK, ROWS, SIZE, VOCAB, build, given, loud, prepare, read, rows, some_memory, text
 from flax import nnx
 
 from batch import VOID, Memory
+from cases import (
+    HALF,
+    LENGTH,
+    MODELS,
+    QUICK,
+    ROWS,
+    SIZE,
+    VOCAB,
+    build,
+    given,
+    loud,
+    prepare,
+    read,
+    rows,
+    some_memory,
+    text,
+)
 from models import XlnetConfig
 from objectives import CausalLm, MaskedLm, PermutationLm
 
@@ -38,7 +54,9 @@ def test_a_full_memory_equals_one_longer_window(kind):
     segments = np.random.default_rng(3).integers(0, 3, (2, LENGTH)).astype(np.int32)  # the memory is segment 0
     predict, fields = np.array([0, 5, 11]), {"query_stream": True, "direction": np.array([1, -1], np.int32)}
     one, _ = read(FULL, given(first, tokens[:, :LENGTH], predict, **fields), capture=("layers",))
-    two, _ = read(FULL, given(second, tokens[:, LENGTH:], predict, segments=segments, **fields), one.memory, capture=("layers",))
+    two, _ = read(
+        FULL, given(second, tokens[:, LENGTH:], predict, segments=segments, **fields), one.memory, capture=("layers",)
+    )
     fields["segments"] = np.concatenate([np.zeros_like(segments), segments], axis=1)
     order = np.concatenate([first, second + LENGTH + 1], axis=1)
     whole, _ = read(FORGETFUL, given(order, tokens, predict + LENGTH, **fields), capture=("layers",))
@@ -65,15 +83,15 @@ def test_windows_that_overlap_equal_one_longer_window(objective):
 
     def window(start: int, seed: int):
         batch = rows([[1] * LENGTH] * 2, seed, relative=True)
-        return prepare(objective, batch.replace(tokens=tokens[:, start : start + LENGTH], segments=batch.segments * 0), seed)[0]
+        return prepare(
+            objective, batch.replace(tokens=tokens[:, start : start + LENGTH], segments=batch.segments * 0), seed
+        )[0]
 
     first, second = window(0, 1), window(HALF, 2)
     one, _ = read(HALVES, first, capture=("layers",))
     two, _ = read(HALVES, second, one.memory, capture=("layers",))
     order = np.concatenate([np.asarray(first.order)[:, :HALF], np.asarray(second.order) + 100], axis=1)
-    whole, _ = read(
-        FORGETFUL, given(order, tokens, [0], direction=np.asarray(first.direction)), capture=("layers",)
-    )
+    whole, _ = read(FORGETFUL, given(order, tokens, [0], direction=np.asarray(first.direction)), capture=("layers",))
     both = np.concatenate([np.asarray(one.layers)[:, :, :HALF], two.layers], axis=2)
     np.testing.assert_allclose(both, whole.layers, atol=2e-4)
 

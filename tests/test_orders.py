@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from texts import batch_of
 
 from batch import VOID, Vocab
 from objectives import PermutationLm
+from texts import batch_of
 
 VOCAB = Vocab(size=40, special=(0, 1, 2), pad=0, cls=1, sep=2)
 HALVES = PermutationLm(num_predict=8, reuse=12, perm_size=6)

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from cases import MODELS, SIZE
 from flax import traverse_util
 
+from cases import MODELS, SIZE
 from models import BertConfig, GptConfig, ModelConfig, XlnetConfig, build_model
 from models.parameters import GlorotUniform, Normal, TruncatedNormal, initialize
 

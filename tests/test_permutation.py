@@ -6,10 +6,10 @@ import functools
 import jax
 import numpy as np
 import pytest
-from texts import batch_of, eligible, only_ordinary, random_batch
 
 from batch import VOID, InputError, Vocab
 from objectives import PermutationLm
+from texts import batch_of, eligible, only_ordinary, random_batch
 
 VOCAB = Vocab(size=40, special=(0, 1, 2, 3, 4, 9), pad=0, cls=1, sep=2)  # [MASK] is not needed
 KEY = jax.random.key(3)
@@ -104,7 +104,7 @@ def test_ngrams_begin_at_word_starts_of_the_text_in_both_directions(direction):
 
 
 def test_a_reversed_row_has_the_mirrored_targets_of_the_row_as_written():
-    batch = text(100, 64)
+    batch = dataclasses.replace(text(100, 64), direction=np.full(100, 1, np.int32))
     mirror = dataclasses.replace(
         batch, tokens=batch.tokens[:, ::-1], word=batch.word[:, ::-1], direction=np.full(100, -1, np.int32)
     )
@@ -163,4 +163,4 @@ def test_other_keys_epochs_and_examples_have_other_targets_and_orders_and_the_sa
 )
 def test_wrong_fields_are_refused_by_name(fields, names):
     with pytest.raises(InputError, match=names):
-        PermutationLm(**fields).prepare(only_ordinary(2, 16), VOCAB, KEY)
+        jax.eval_shape(lambda: PermutationLm(**fields).prepare(only_ordinary(2, 16), VOCAB, KEY))

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import MODELS, OBJECTIVES, QUICK, build, prepare, some_memory, text
 from flax import nnx
 
 import models.precision
+from cases import MODELS, OBJECTIVES, QUICK, build, prepare, some_memory, text
 from models.parameters import initialize
 from models.precision import contract
 

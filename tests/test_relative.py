@@ -5,11 +5,11 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import LENGTH, MODELS, SIZE, given, read, text
 from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from cases import LENGTH, MODELS, SIZE, given, read, text
 from models import XlnetConfig
 from models.relative import relative_shift, shift_to, sinusoids
 

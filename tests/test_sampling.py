@@ -106,7 +106,7 @@ def test_find_words_lists_the_words_and_the_barriers(tokens):
 
 @given(flags=st.lists(st.booleans(), min_size=9, max_size=9), slots=st.integers(1, 12))
 def test_predictions_are_the_chosen_positions_ascending_then_slots_of_weight_zero(flags, slots):
-    at, weights = predictions(jnp.asarray(flags), slots)
+    at, weights = jax.jit(predictions, static_argnums=1)(jnp.asarray(flags), slots)
     chosen = np.flatnonzero(flags)[:slots]
     assert at[: len(chosen)].tolist() == chosen.tolist()
     assert weights.tolist() == [1.0] * len(chosen) + [0.0] * (slots - len(chosen))
@@ -180,16 +180,11 @@ def test_whole_words_of_equal_size_are_equally_likely():
 def test_the_first_span_has_the_length_drawn_for_it_where_the_budget_and_the_row_do_not_bind():
     rows, length = 20000, 41
     word = np.tile(np.arange(length), (rows, 1)).astype(np.int32)
-    take_one = jax.jit(
-        jax.vmap(
-            lambda w, lengths, key: sample_spans(
-                find_words(w, jnp.ones(length, bool)),
-                jnp.where(jnp.arange(length) == 0, lengths, length),
-                lengths[0],
-                key,
-            )
-        )
-    )
+
+    def take_one(word, lengths, key):
+        lengths = jnp.where(jnp.arange(length) == 0, lengths, length)  # the budget skips all but the first
+        return sample_spans(find_words(word, jnp.ones(length, bool)), lengths, lengths[0], key)
+
     lengths = jax.vmap(lambda key: geometric_lengths(length, 0.2, 10, key))(keys(rows, 1))
     chosen, first = (np.asarray(x) for x in jax.jit(jax.vmap(take_one))(jnp.asarray(word), lengths, keys(rows, 2)))
     begin, size = chosen.argmax(axis=1), chosen.sum(axis=1)

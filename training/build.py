@@ -28,6 +28,7 @@ class Run:
     model: Model
     optimizer: optax.GradientTransformation
     train: Stream
+    validation: Stream
 
     @property
     def vocab(self) -> Vocab:
@@ -43,7 +44,7 @@ class Run:
 
     def held_out(self, split: str) -> Stream:
         """The held-out stream of "validation" or "test"."""
-        return open_split(self.experiment, self.prepared, split)
+        return self.validation if split == "validation" else open_split(self.experiment, self.prepared, split)
 
 
 def build_run(experiment: Experiment, report: Callable[[str], None], tokenizer: Tokenizer | None = None) -> Run:
@@ -55,9 +56,9 @@ def build_run(experiment: Experiment, report: Callable[[str], None], tokenizer: 
     prepared = prepare(experiment.data, report, tokenizer)
     vocab = prepared.vocab
     model = build_model(experiment.model, vocab.size, precision=experiment.precision, remat=experiment.remat)
-    train = open_split(experiment, prepared, "train")
+    train, validation = (open_split(experiment, prepared, split) for split in ("train", "validation"))
     check_objective(experiment, vocab, train.batch(0))
-    return Run(experiment, prepared, model, make_optimizer(experiment.optimizer), train)
+    return Run(experiment, prepared, model, make_optimizer(experiment.optimizer), train, validation)
 
 
 def open_split(experiment: Experiment, prepared: Prepared, split: str) -> Stream:
@@ -78,6 +79,10 @@ def open_split(experiment: Experiment, prepared: Prepared, split: str) -> Stream
 def check_fit(experiment: Experiment) -> None:
     """Raises InputError where model, objective and data do not fit each other."""
     model, objective, data = experiment.model, experiment.objective, experiment.data
+    if not data.validation:
+        raise InputError(
+            "data.validation=0.0: a run measures its loss on held-out text; set a share above 0, such as 0.05."
+        )
     names = f"objective={type(objective).__name__} with model={type(model).__name__}"
     if objective.query_stream and not model.two_streams:
         raise InputError(

@@ -16,13 +16,17 @@ from batch import InputError
 from training.config import Experiment
 from training.overrides import override
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
+
 _HELP = "path.py[:argument], a file that defines get_config([argument]) -> Experiment; --config.FIELD=VALUE changes it"
 
 
 def run(main: Callable[[Experiment], int | None]) -> None:
     """Runs `main(experiment)` of a command that takes --config. Exits with main's code, 0 for None.
 
-    An InputError and a wrong flag become one line on stderr and exit code 1; other exceptions keep their traceback.
+    An InputError and a wrong flag become one line on stderr and exit code 1, Ctrl-C a word and exit code 130; other
+    exceptions keep their traceback.
     """
     if "config" not in flags.FLAGS:
         flags.DEFINE_string("config", None, _HELP, module_name=sys.argv[0])  # the command's own, so --help lists it
@@ -150,6 +154,9 @@ def _run(main: Callable[[Any], int | None], parse: Callable[[Sequence[str]], Any
             except (InputError, flags.Error) as error:
                 print(f"error: {error}", file=sys.stderr)
                 sys.exit(1)
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                sys.exit(INTERRUPTED)
 
         return call
 

@@ -34,7 +34,7 @@ def initial_params(run: Run, report: Callable[[str], None]) -> Any:
     """The newest parameters of the run that `init_from` names, fitted to this model; None without `init_from`.
 
     Rows that a position table lacks repeat the ones it has from the start, so that every stretch of text keeps the
-    distances it was trained on. Raises InputError where a parameter is missing, left over or of another shape.
+    distances it was trained on; rows too many are cut. Raises InputError where a parameter is missing, left over or of another shape.
     """
     source = run.experiment.init_from
     if source is None:
@@ -50,6 +50,8 @@ def initial_params(run: Run, report: Callable[[str], None]) -> Any:
         old, new = len(stored[POSITIONS]), wanted[POSITIONS][0]
         if old < new:
             report(f"the position table is extended from {old} to {new} rows, which repeat the first {old}")
+        if old > new:
+            report(f"the position table is cut from {old} to {new} rows")
         stored[POSITIONS] = stored[POSITIONS][jnp.arange(new) % old]
     _check(source, {name: leaf.shape for name, leaf in stored.items()}, wanted)
     return traverse_util.unflatten_dict({name: jnp.asarray(leaf) for name, leaf in stored.items()}, sep="/")

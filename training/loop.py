@@ -31,11 +31,11 @@ class Result:
     held_out: dict[str, float]  # after the last step
     tokens: int  # consumed since the run began, padding not counted
     predicted: int  # targets since the run began
-    tokens_per_second: float  # of this execution, compilation and evaluations left out; NaN where it made no step
+    tokens_per_second: float  # of this execution, compilation and evaluations left out; 0 before it can be told
 
 
 class Diverged(InputError):
-    """The loss or the gradient is no longer a number."""
+    """The loss, the gradient or the parameters are no longer numbers."""
 
 
 def train(
@@ -49,8 +49,8 @@ def train(
 
     Step n is the state after n updates. Every `eval_every` steps, and at the end, the held-out loss is measured, and
     with it, and every `save_every` steps, a checkpoint is written: the best one is the one with the least held-out
-    loss. `before_step` is called with the number of updates made so far. Raises Diverged at the first step without a
-    finite loss and gradient, whose state is not saved.
+    loss. `before_step` is called with the number of updates made so far. Raises Diverged at the first step whose loss,
+    gradient or new parameters are not finite; its state is not saved.
     """
     claim(workdir, run.experiment, run.prepared)
     training, total = run.experiment.training, run.experiment.optimizer.total_steps
@@ -60,7 +60,12 @@ def train(
             if start:
                 progress.note(f"{workdir}: resumed at step {start}")
             loop = _Loop(run, checkpoints, records, progress, _Ledger.of(workdir))
-            return loop.go(state, start, before_step)
+            try:
+                return loop.go(state, start, before_step)
+            except KeyboardInterrupt:
+                checkpoints.wait()
+                progress.note(f"{workdir}: the same command goes on from step {checkpoints.latest or 0}")
+                raise
 
 
 def starting_state(run: Run, checkpoints: Checkpoints, params: Any) -> tuple[TrainState, int]:
@@ -98,7 +103,7 @@ class _Ledger:
 
     @property
     def tokens_per_second(self) -> float:
-        return self.timed_tokens / self.seconds if self.seconds else math.nan
+        return self.timed_tokens / self.seconds if self.seconds else 0.0
 
 
 class _Loop:
@@ -112,7 +117,6 @@ class _Loop:
         self.step = run.train_step()
         surprise = unigram_surprise(run.prepared.train.counts)
         self.eval_step = make_eval_step(run.model, experiment.objective, run.vocab, surprise)
-        self.validation = run.held_out("validation")
 
     def go(self, state: TrainState, start: int, before_step: Callable[[int], None]) -> Result:
         values: dict[str, float] = {}
@@ -148,9 +152,12 @@ class _Loop:
         fetched = jax.device_get(record)
         values = {name: mean.value() if isinstance(mean, Mean) else float(mean) for name, mean in fetched.items()}
         self.ledger.add(tokens, int(fetched["loss"].weight))
-        if not all(math.isfinite(values[name]) for name in ("loss", "gradient_norm")) and fetched["loss"].weight:
-            raise Diverged(self.divergence(step, values))
-        self.progress.update(step, loss=values["loss"], tokens_per_second=self.ledger.tokens_per_second)
+        finite = {name: math.isfinite(values[name]) for name in ("loss", "gradient_norm", "parameter_norm")}
+        finite["loss"] |= not fetched["loss"].weight  # without targets there is no loss
+        if not all(finite.values()):
+            raise Diverged(self.divergence(step, {name: values[name] for name in finite if not finite[name]}))
+        speed = self.ledger.tokens_per_second
+        self.progress.update(step, loss=values["loss"], **({"tokens_per_second": speed} if speed else {}))
         if step % self.config.log_every == 0 or step == 1 or self.saves(step):
             spent = {"tokens": self.ledger.tokens, "predicted": self.ledger.predicted}
             rate = {"learning_rate": float(learning_rate(self.optimizer, step - 1))}
@@ -158,11 +165,12 @@ class _Loop:
             self.records.write(step, {**values, **rate, **spent, **clock})
 
     def divergence(self, step: int, values: dict[str, float]) -> str:
-        latest = self.checkpoints.latest
+        self.checkpoints.wait()
+        latest, found = self.checkpoints.latest, ", ".join(f"{name}={value}" for name, value in values.items())
         kept = "no checkpoint was written before it" if latest is None else f"the checkpoint of step {latest} is kept"
         return (
-            f"step {step}: loss={values['loss']} and gradient_norm={values['gradient_norm']} are not both finite; "
-            f"{kept}. Lower optimizer.peak_rate={self.optimizer.peak_rate}, warm up longer, or clip, in a new workdir."
+            f"step {step}: not finite any more ({found}); {kept}; lower optimizer.peak_rate="
+            f"{self.optimizer.peak_rate}, warm up longer, or clip, in a new workdir."
         )
 
     def milestone(self, step: int, state: TrainState) -> dict[str, float]:
@@ -180,4 +188,6 @@ class _Loop:
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
         batch_size, batches = self.run.experiment.data.batch_size, self.config.eval_batches
-        return held_out(self.eval_step, self.run.model, state.params, self.validation, batch_size, max_batches=batches)
+        return held_out(
+            self.eval_step, self.run.model, state.params, self.run.validation, batch_size, max_batches=batches
+        )

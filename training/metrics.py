@@ -46,7 +46,7 @@ class Records:
         self._file.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
         self._file.flush()
         for name, value in values.items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and math.isfinite(value):
                 self._events.add_scalar(f"{split or 'train'}/{name}", value, step)
 
     def close(self) -> None:

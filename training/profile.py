@@ -27,7 +27,9 @@ def profiled(folder: Path, wanted: bool) -> Iterator[Callable[[int], None]]:
     if not wanted:
         yield lambda step: None
         return
-    yield before_step
-    if SKIPPED < seen <= SKIPPED + TRACED:
-        jax.profiler.stop_trace()
+    try:
+        yield before_step
+    finally:
+        if SKIPPED < seen <= SKIPPED + TRACED:
+            jax.profiler.stop_trace()
     print(f"trace in {folder}" if seen > SKIPPED else f"no trace: the run had only {seen} of {SKIPPED + 1} steps left")

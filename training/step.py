@@ -48,7 +48,8 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, memory=memory)
-        return new, {**means, "gradient_norm": optax.tree.norm(gradients)}
+        norms = {"gradient_norm": optax.tree.norm(gradients), "parameter_norm": optax.tree.norm(params)}
+        return new, {**means, **norms}
 
     return jax.jit(train_step, donate_argnums=0)
 

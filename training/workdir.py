@@ -16,7 +16,13 @@ TOKENIZER = "tokenizer"
 
 def stored_experiment(workdir: Path) -> Experiment:
     """The experiment that a workdir holds. Raises InputError where there is none."""
-    return from_dict(_read(workdir)["experiment"])
+    values = _read(workdir)["experiment"]
+    try:
+        return from_dict(values)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise _damaged(workdir / FILE, error) from error
 
 
 def stored_tokenizer(workdir: Path) -> Tokenizer | None:
@@ -31,21 +37,29 @@ def identity(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
         values.pop(changeable)
     for path in ("cache", "corpus"):
         values["data"].pop(path)
-    return values | {"corpus_digest": prepared.corpus_digest, "tokenizer_digest": prepared.tokenizer_digest}
+    values |= {"corpus_digest": prepared.corpus_digest, "tokenizer_digest": prepared.tokenizer_digest}
+    return json.loads(json.dumps(values))
+
+
+def check_identity(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
+    """Raises InputError where a workdir holds another experiment, naming what differs."""
+    if (workdir / FILE).exists():
+        _compare(workdir, _flat(_read(workdir)["identity"]), _flat(identity(experiment, prepared)))
 
 
 def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
-    """Writes down whose folder this is. Raises InputError where it is another experiment's, naming what differs."""
-    own = json.loads(json.dumps(identity(experiment, prepared)))
-    if (workdir / FILE).exists():
-        _compare(workdir, _flat(_read(workdir)["identity"]), _flat(own))
-    else:
-        workdir.mkdir(parents=True, exist_ok=True)
-        prepared.tokenizer.save(workdir / TOKENIZER)
-    text = json.dumps({"experiment": to_dict(experiment), "identity": own}, indent=2)
+    """Writes down whose folder this is. Raises InputError where it is another experiment's, or cannot be written."""
+    check_identity(workdir, experiment, prepared)
+    text = json.dumps({"experiment": to_dict(experiment), "identity": identity(experiment, prepared)}, indent=2)
     building = workdir / f"{FILE}.tmp"
-    building.write_text(text + "\n")
-    os.replace(building, workdir / FILE)
+    try:
+        if not (workdir / FILE).exists():
+            workdir.mkdir(parents=True, exist_ok=True)
+            prepared.tokenizer.save(workdir / TOKENIZER)
+        building.write_text(text + "\n")
+        os.replace(building, workdir / FILE)
+    except OSError as error:
+        raise InputError(f"--workdir={workdir}: cannot be written ({error.strerror}); name another folder.") from error
 
 
 def check_corpus(workdir: Path, prepared: Prepared) -> None:
@@ -66,9 +80,11 @@ def _read(workdir: Path) -> dict[str, Any]:
         values = json.loads(file.read_text())
         return {"experiment": dict(values["experiment"]), "identity": dict(values["identity"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{file}: is damaged ({type(error).__name__}); restore it, or name another workdir."
-        ) from error
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file}: is damaged ({type(error).__name__}); restore it, or name another workdir.")
 
 
 def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
