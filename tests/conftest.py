@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# The suite compiles thousands of small programs and runs each a few times: most of its time is the compiler's.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import hypothesis
 import jax
 import pytest

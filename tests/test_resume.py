@@ -1,12 +1,13 @@
 """A run that was stopped, however rudely, ends as one that never was: parameters, optimizer, memory and records."""
 
 import json
+import signal
 import time
 
-import commands
 import numpy as np
 import pytest
 
+import commands
 from training.checkpoint import Checkpoints
 from training.metrics import deterministic
 
@@ -61,7 +62,7 @@ def test_a_run_killed_with_sigkill_and_run_again_ends_bit_identical(tmp_path):
 PAIRS = {
     "model": {"pair_head": True},
     "objective": {"pair_weight": 1.0},
-    "data": {"layout": "pairs"},
+    "data": {"layout": "pairs", "validation": 0.1},  # two documents
     "optimizer": {"accumulate": 2},
 }
 
@@ -111,3 +112,16 @@ def test_cadence_and_paths_may_change_when_a_run_is_resumed(tmp_path):
     before = commands.records(tmp_path / "run")
     result = commands.trained(changed, tmp_path / "run")
     assert int(result.state.step) == 12 and commands.records(tmp_path / "run") == before
+
+
+def test_ctrl_c_ends_a_command_by_the_signal_and_with_one_word(tmp_path):
+    """Even while it compiles, when the interpreter's own exit may crash."""
+    config = commands.write_config(tmp_path)
+    process = commands.start("train.py", f"--config={config}:gpt", f"--workdir={tmp_path / 'run'}")
+    while not (tmp_path / "run" / "experiment.json").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    done = commands.finish(process)
+    assert done.code == -signal.SIGINT
+    assert done.err.splitlines()[-1] == "interrupted" and "Traceback" not in done.err

@@ -98,15 +98,18 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any]) -> Experiment:
     """The inverse of `to_dict`. Raises InputError on an unknown type or field."""
-    known = {config.__name__: config for config in (*MODELS, *OBJECTIVES.values())}
+    known = {
+        "model": {config.__name__: config for config in MODELS},
+        "objective": {objective.__name__: objective for objective in OBJECTIVES.values()},
+    }
     groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig}
 
     def build(group: str, fields: dict[str, Any]):
         fields = dict(fields)
         name = fields.pop("type", None)
-        cls = groups.get(group) or known.get(str(name))
+        cls = groups.get(group) or known[group].get(str(name))
         if cls is None:
-            raise InputError(f"{group}.type={name}: unknown; it is one of {', '.join(sorted(known))}.")
+            raise InputError(f"{group}.type={name}: unknown; it is one of {', '.join(sorted(known[group]))}.")
         names = {field.name for field in dataclasses.fields(cls)}
         for field in fields:
             if field not in names:
@@ -114,7 +117,7 @@ def from_dict(values: dict[str, Any]) -> Experiment:
         hints = typing.get_type_hints(cls)
         return cls(**{k: tuple(v) if isinstance(v, list) and hints[k] is not list else v for k, v in fields.items()})
 
-    built = {k: build(k, v) if k in (*groups, "model", "objective") else v for k, v in values.items()}
+    built = {k: build(k, v) if k in (*groups, *known) else v for k, v in values.items()}
     return Experiment(**built)
 
 

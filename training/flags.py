@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import inspect
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,16 +17,13 @@ from batch import InputError
 from training.config import Experiment
 from training.overrides import override
 
-INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended, as shells have it."""
-
 _HELP = "path.py[:argument], a file that defines get_config([argument]) -> Experiment; --config.FIELD=VALUE changes it"
 
 
 def run(main: Callable[[Experiment], int | None]) -> None:
     """Runs `main(experiment)` of a command that takes --config. Exits with main's code, 0 for None.
 
-    An InputError and a wrong flag become one line on stderr and exit code 1, Ctrl-C a word and exit code 130; other
+    An InputError and a wrong flag become one line on stderr and exit code 1, Ctrl-C the word `interrupted`; other
     exceptions keep their traceback.
     """
     if "config" not in flags.FLAGS:
@@ -146,6 +144,17 @@ def _parse_flags(argv: Sequence[str]) -> None:
         flags.FLAGS.verbosity = logging.WARNING  # absl.app would show the INFO messages of every library
 
 
+def _die_of_interrupt() -> None:
+    """Ends the process by the signal itself, so that a shell's loop ends too.
+
+    Nothing is taken down: what a run must keep is closed by now, and JAX can crash in the interpreter's own exit after
+    an interrupted compilation.
+    """
+    sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
+
+
 def _run(main: Callable[[Any], int | None], parse: Callable[[Sequence[str]], Any]) -> None:
     def guarded(action: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def call(argument):
@@ -156,7 +165,7 @@ def _run(main: Callable[[Any], int | None], parse: Callable[[Sequence[str]], Any
                 sys.exit(1)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
-                sys.exit(INTERRUPTED)
+                _die_of_interrupt()
 
         return call
 

@@ -34,7 +34,8 @@ def initial_params(run: Run, report: Callable[[str], None]) -> Any:
     """The newest parameters of the run that `init_from` names, fitted to this model; None without `init_from`.
 
     Rows that a position table lacks repeat the ones it has from the start, so that every stretch of text keeps the
-    distances it was trained on; rows too many are cut. Raises InputError where a parameter is missing, left over or of another shape.
+    distances it was trained on; rows too many are cut. Raises InputError where a parameter is missing, left over or of
+    another shape.
     """
     source = run.experiment.init_from
     if source is None:

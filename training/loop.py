@@ -1,5 +1,6 @@
 """The only loop: batches in, checkpoints and records out. It waits for the device as late as it can."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -121,17 +122,17 @@ class _Loop:
     def go(self, state: TrainState, start: int, before_step: Callable[[int], None]) -> Result:
         values: dict[str, float] = {}
         pending: tuple[int, int, Record] | None = None
-        batches = prefetch(self.batch_and_size, range(start, self.total))
-        for done, (batch, tokens) in enumerate(batches, start):
-            before_step(done)
-            state, record = self.step(state, batch)
-            if pending:
-                self.account(*pending)  # of the step before: the device is already busy with this one
-            pending = done + 1, tokens, record
-            if self.evaluates(done + 1) or self.saves(done + 1):
-                self.account(*pending)
-                pending = None
-                values = self.milestone(done + 1, state)
+        with contextlib.closing(prefetch(self.batch_and_size, range(start, self.total))) as batches:
+            for done, (batch, tokens) in enumerate(batches, start):
+                before_step(done)
+                state, record = self.step(state, batch)
+                if pending:
+                    self.account(*pending)  # of the step before: the device is already busy with this one
+                pending = done + 1, tokens, record
+                if self.saves(done + 1):
+                    self.account(*pending)
+                    pending = None
+                    values = self.milestone(done + 1, state)
         values = values or self.evaluate(state)  # resumed after the last step
         ledger = self.ledger
         return Result(state, values, ledger.tokens, ledger.predicted, ledger.tokens_per_second)

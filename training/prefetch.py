@@ -2,14 +2,17 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def prefetch(make: Callable[[int], Item], steps: range, depth: int = 2) -> Iterator[Item]:
-    """Yields `make(step)` for each step, up to `depth` steps ahead; what fails in the thread is raised here."""
+def prefetch(make: Callable[[int], Item], steps: range, depth: int = 2) -> Generator[Item]:
+    """Yields `make(step)` for each step, up to `depth` steps ahead; what fails in the thread is raised here.
+
+    Close it where it may not be read to its end: a thread that is still at work when the process exits can crash it.
+    """
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -29,7 +32,8 @@ def prefetch(make: Callable[[int], Item], steps: range, depth: int = 2) -> Itera
         except BaseException as error:
             put((None, error))
 
-    threading.Thread(target=work, name="prefetch", daemon=True).start()
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
     try:
         for _ in steps:
             item, error = ready.get()
@@ -38,3 +42,4 @@ def prefetch(make: Callable[[int], Item], steps: range, depth: int = 2) -> Itera
             yield item  # type: ignore[misc]  # an item, where there is no error
     finally:
         stopped.set()
+        thread.join()

@@ -1,0 +1,52 @@
+"""Flax's two modes, the one of today and the one announced for tomorrow, give the same numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import commands
+
+SCRIPT = """
+import json, sys
+import flax
+import jax
+from training.build import build_run
+from training.flags import load
+from training.state import init_state
+
+losses = {"modes": [bool(flax.config.nnx_graph_mode), bool(flax.config.nnx_graph_updates)]}
+for model in ("bert", "gpt", "xlnet"):
+    run = build_run(load(f"{sys.argv[1]}:{model}"), lambda line: None)
+    state, step = init_state(run.model, run.optimizer, 4, run.experiment.seed), run.train_step()
+    losses[model] = []
+    for number in range(3):
+        state, record = step(state, run.train.batch(number))
+        losses[model].append(record["loss"].value().hex())
+    losses[model].append(sum(float(abs(leaf).sum()) for leaf in jax.tree.leaves(state.params)).hex())
+print(json.dumps(losses))
+"""
+
+
+def start(config: Path, mode: str) -> subprocess.Popen:
+    environment = os.environ | {
+        "NNX_GRAPH_MODE": mode,
+        "NNX_GRAPH_UPDATES": mode,
+        "PYTHONPATH": str(commands.ROOT),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    arguments = [sys.executable, "-c", SCRIPT, str(config)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_both_modes_give_identical_losses_and_parameters(tmp_path):
+    config = commands.write_config(tmp_path)
+    commands.run("train.py", f"--config={config}:gpt", "--dry_run")  # so that neither waits for the other's cache
+    found = []
+    for process in [start(config, mode) for mode in ("true", "false")]:
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        found.append(json.loads(out))
+    assert [each.pop("modes") for each in found] == [[True, True], [False, False]]
+    assert found[0] == found[1] and set(found[0]) == {"bert", "gpt", "xlnet"}
