@@ -53,7 +53,7 @@ def trunk(layers: int, heads: int, dim: int, *, dropout: float, initializer_rang
 
 TINY = Size(  # two cores, about a minute and a half; no dropout, as a run this short sees no text twice
     trunk=trunk(4, 4, 128, dropout=0.0, initializer_range=0.06),
-    data=DataConfig(layout="streams", vocab_size=4096, length=128, batch_size=16),
+    data=DataConfig(layout="streams", vocab_size=4096, length=64, batch_size=32),
     optimizer=OptimizerConfig(total_steps=450, peak_rate=1e-3, warmup_steps=45),
     training=TrainingConfig(log_every=10, eval_every=150, save_every=150, eval_batches=40),
 )
