@@ -33,7 +33,6 @@ setup(
         "tpu": ["jax[tpu]"],
         "dev": [
             "beartype",
-            "chex",
             "hypothesis",
             "pre-commit",
             "pytest>=8",

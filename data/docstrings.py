@@ -36,7 +36,6 @@ PACKAGES = (
     "sentencepiece",
     "jaxtyping",
     "tensorboardX",
-    "chex",
     "etils",
     "tensorstore",
     "treescope",
