@@ -11,7 +11,7 @@ from batch import InputError
 from training import flags as command_line
 from training.build import build_run
 from training.checkpoint import Checkpoints
-from training.heldout import held_out, make_eval_step, unigram_surprise
+from training.heldout import held_out
 from training.progress import Progress
 from training.workdir import check_corpus, stored_experiment, stored_tokenizer
 
@@ -32,11 +32,9 @@ def main() -> None:
     check_corpus(workdir, run.prepared)
     params = Checkpoints(workdir).restore_params(step)
     stream, batch_size = run.held_out(SPLIT.value), experiment.data.batch_size
-    surprise = unigram_surprise(run.prepared.train.counts)
-    eval_step = make_eval_step(run.model, experiment.objective, run.vocab, surprise)
     with Progress(stream.steps_per_epoch, "evaluating") as progress:
         watch = lambda done, total: progress.update(done)  # noqa: E731
-        values = held_out(eval_step, run.model, params, stream, batch_size, watch=watch)
+        values = held_out(run.eval_step(), run.model, params, stream, batch_size, watch=watch)
     print(f"{workdir}, step {step}, {SPLIT.value} split, {type(experiment.objective).__name__}")
     for name, value in values.items():
         print(f"  {name:15} {value:,.0f}" if name == "targets" else f"  {name:15} {value:.6f}")

@@ -40,7 +40,7 @@ def main(experiment: Experiment) -> None:
     params = None if workdir and Checkpoints(workdir).steps else initial_params(run, print)
     print(describe(run), flush=True)
     if DRY_RUN.value or workdir is None:
-        print(rehearse(run))
+        print(rehearse(run, params))
         return
     with profiled(workdir / "profile", PROFILE.value) as before_step:
         result = train(run, workdir, params=params, before_step=before_step)

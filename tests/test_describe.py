@@ -137,3 +137,11 @@ def test_a_rehearsal_makes_the_first_step_of_the_run(config, tmp_path):
     loss = commands.records(tmp_path / "run")[0]["loss"]
     assert f"first step: loss {loss:.3f}" in text
     assert "MiB of state and batch" in text and "the whole run: 1 steps, 64 positions" in text
+
+
+def test_a_rehearsal_starts_from_the_parameters_that_the_run_would(config):
+    run = built(config, "gpt", optimizer={"total_steps": 1, "warmup_steps": 0})
+    zeros = jax.tree.map(np.zeros_like, init_state(run.model, run.optimizer, 4, seed=0).params)
+    with commands.quick():
+        text = rehearse(run, zeros)
+    assert f"first step: loss {math.log(run.vocab.size):.3f}" in text  # zero logits: every token is equally likely

@@ -25,14 +25,14 @@ def config(tmp_path_factory):
 def steps(monkeypatch):
     """The jitted steps that the loop makes: the training steps and the evaluation steps."""
     made = {"train": [], "evaluate": []}
-    train_step, eval_step = Run.train_step, training.loop.make_eval_step
+    train_step, eval_step = Run.train_step, Run.eval_step
 
     def keep(kind, step):
         made[kind].append(step)
         return step
 
     monkeypatch.setattr(Run, "train_step", lambda run: keep("train", train_step(run)))
-    monkeypatch.setattr(training.loop, "make_eval_step", lambda *args: keep("evaluate", eval_step(*args)))
+    monkeypatch.setattr(Run, "eval_step", lambda run: keep("evaluate", eval_step(run)))
     return made
 
 

@@ -14,6 +14,7 @@ from data.prepare import Prepared, prepare
 from data.tokenizer import Tokenizer
 from models import Model, build_model
 from training.config import Experiment
+from training.heldout import EvalStep, make_eval_step, unigram_surprise
 from training.keys import named_key
 from training.optimizer import make_optimizer
 from training.step import TrainStep, make_train_step
@@ -41,6 +42,11 @@ class Run:
         return make_train_step(
             self.model, experiment.objective, self.vocab, self.optimizer, seed=experiment.seed, accumulate=accumulate
         )
+
+    def eval_step(self) -> EvalStep:
+        """The jitted evaluation of a batch, beside the unigrams of the training text; each call compiles anew."""
+        surprise = unigram_surprise(self.prepared.train.counts)
+        return make_eval_step(self.model, self.experiment.objective, self.vocab, surprise)
 
     def held_out(self, split: str) -> Stream:
         """The held-out stream of "validation" or "test"."""

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import typing
 from typing import Any, Literal
 
 from batch import InputError
@@ -114,8 +113,7 @@ def from_dict(values: dict[str, Any]) -> Experiment:
         for field in fields:
             if field not in names:
                 raise InputError(f"{group}.{field}: unknown field; the run was written by another version of Orderly.")
-        hints = typing.get_type_hints(cls)
-        return cls(**{k: tuple(v) if isinstance(v, list) and hints[k] is not list else v for k, v in fields.items()})
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})  # JSON has no tuples
 
     built = {k: build(k, v) if k in (*groups, *known) else v for k, v in values.items()}
     return Experiment(**built)

@@ -1,6 +1,7 @@
 """What a run is about to do, in words and numbers, before it does it."""
 
 import time
+from typing import Any
 
 import jax
 
@@ -57,14 +58,17 @@ def abstract(run: Run) -> TrainState:
     return jax.eval_shape(lambda: init_state(run.model, run.optimizer, batch_size, seed))
 
 
-def rehearse(run: Run) -> str:
-    """Compiles the step and runs it twice, the second time against the clock: its loss, its time, its memory."""
+def rehearse(run: Run, params: Any = None) -> str:
+    """Compiles the step and runs it twice, the second time against the clock: its loss, its time, its memory.
+
+    It starts from `params`, or from the seed, as the run would.
+    """
     experiment = run.experiment
     batch = run.train.batch(0)
     began = time.monotonic()
     compiled = run.train_step().lower(abstract(run), batch).compile()
     compiling = time.monotonic() - began
-    state = init_state(run.model, run.optimizer, experiment.data.batch_size, experiment.seed)
+    state = init_state(run.model, run.optimizer, experiment.data.batch_size, experiment.seed, params)
     batch = jax.device_put(batch)
     state, record = jax.block_until_ready(compiled(state, batch))
     began = time.monotonic()

@@ -14,7 +14,7 @@ import numpy as np
 from batch import Batch, InputError, Mean
 from training.build import Run
 from training.checkpoint import Checkpoints
-from training.heldout import held_out, make_eval_step, unigram_surprise
+from training.heldout import held_out
 from training.metrics import Records, read_records
 from training.optimizer import learning_rate
 from training.prefetch import prefetch
@@ -116,8 +116,7 @@ class _Loop:
         self.optimizer, self.total = experiment.optimizer, experiment.optimizer.total_steps
         self.checkpoints, self.records, self.progress, self.ledger = checkpoints, records, progress, ledger
         self.step = run.train_step()
-        surprise = unigram_surprise(run.prepared.train.counts)
-        self.eval_step = make_eval_step(run.model, experiment.objective, run.vocab, surprise)
+        self.eval_step = run.eval_step()
 
     def go(self, state: TrainState, start: int, before_step: Callable[[int], None]) -> Result:
         values: dict[str, float] = {}
