@@ -1,69 +1,56 @@
-"""BERT (Devlin et al. 2019): a post-LayerNorm Transformer encoder with absolute positions."""
+"""BERT (Devlin et al. 2019): a post-norm Transformer encoder with absolute positions."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
 
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
-from batch import Inputs, Memory, Output
-from models.attention import SelfAttention
+from batch import InputError, Inputs, Memory, Output
+from models.attention import SelfAttention, self_view
+from models.block import Block, encode, final_norm
 from models.heads import PairHead
-from models.layers import ACTIVATIONS, Embedding, FeedForward, LayerNorm, Linear, dropout, gather, split_key
+from models.layers import ACTIVATIONS, Embedding, Linear, dropout, gather, make_norm, split_key
 from models.parameters import ZEROS, TruncatedNormal, parameter, stacked
+from models.positions import AbsoluteConfig, AbsolutePositions
 from models.precision import Precision
-from models.trunk import Remat, TrunkConfig, encode
-
-EPSILON = 1e-12  # of every LayerNorm in the release
+from models.trunk import Remat
 
 
 @dataclasses.dataclass(frozen=True)
-class BertConfig(TrunkConfig):
-    max_length: int = 512  # rows of the position table
-    num_segments: int = 2
-    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
+class BertConfig(AbsoluteConfig):
+    num_segments: int = 2  # 0: segments make no difference
     pair_head: bool = True  # pooler and sentence-pair decision; without it there is nothing to learn pairs with
 
+    epsilon = 1e-12
     memory_length = 0
     two_streams = False
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_segments < 0:
+            raise InputError(f"model.num_segments={self.num_segments}: must be at least 0.")
 
-class BertLayer(nnx.Module):
-    """x = LN(x + attention(x)); x = LN(x + mlp(x))."""
 
-    def __init__(self, config: BertConfig, precision: Precision):
-        c, init = config, TruncatedNormal(config.initializer_range)
-        self.attention = SelfAttention(
-            c.model_dim, c.num_heads, c.attention_dropout_rate, project=init, out=init, precision=precision
-        )
-        self.attention_norm = LayerNorm(c.model_dim, EPSILON)
-        self.mlp = FeedForward(c.model_dim, c.mlp_dim, c.activation, up=init, down=init, precision=precision)
-        self.mlp_norm = LayerNorm(c.model_dim, EPSILON)
-        self.dropout_rate = c.dropout_rate
-
-    def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "B 1 L L"], *, key: Key[Array, ""] | None = None
-    ) -> tuple[Float[Array, "B L D"], Float[Array, "B H L L"]]:
-        weights_key, mixed_key, mlp_key = split_key(key, 3)
-        mixed, weights = self.attention(x, mask, key=weights_key)
-        x = self.attention_norm(x + dropout(mixed, self.dropout_rate, mixed_key))
-        return self.mlp_norm(x + dropout(self.mlp(x), self.dropout_rate, mlp_key)), weights
+def bert_block(config: BertConfig, precision: Precision) -> Block:
+    init = TruncatedNormal(config.initializer_range)
+    attention = SelfAttention(config, project=init, out=init, precision=precision)
+    return Block(config, attention, up=init, down=init, precision=precision)
 
 
 class MaskedHead(nnx.Module):
-    """LN(act(W h + b)), then the tied table and a bias of its own (Devlin et al. 2019, appendix A.2)."""
+    """norm(act(W h + b)), then the table, which is tied, and a bias of its own (Devlin et al. 2019, appendix A.2)."""
 
     def __init__(self, config: BertConfig, vocab_size: int, precision: Precision):
         dim, init = config.model_dim, TruncatedNormal(config.initializer_range)
         self.transform = Linear((dim,), (dim,), init, bias=True, precision=precision)
-        self.norm = LayerNorm(dim, EPSILON)
+        self.norm = make_norm(config)
         self.bias = parameter((vocab_size,), ZEROS)
         self.activation = config.activation
 
-    def __call__(self, hidden: Float[Array, "B P D"], tokens: Embedding) -> Float[Array, "B P V"]:
+    def __call__(self, hidden: Float[Array, "B P D"], table: Embedding) -> Float[Array, "B P V"]:
         transformed = self.norm(ACTIVATIONS[self.activation](self.transform(hidden)))
-        return tokens.attend(transformed) + self.bias[...][None, None]
+        return table.attend(transformed) + self.bias[...][None, None]
 
 
 class Bert(nnx.Module):
@@ -74,11 +61,13 @@ class Bert(nnx.Module):
         self.config = config
         self.remat: Remat = remat
         self.tokens = Embedding(vocab_size, c.model_dim, init, precision=precision)
-        self.segments = Embedding(c.num_segments, c.model_dim, init, precision=precision)
-        self.positions = Embedding(c.max_length, c.model_dim, init, precision=precision)
-        self.norm = LayerNorm(c.model_dim, EPSILON)
-        self.layers = stacked(BertLayer(c, precision), c.num_layers)
+        self.segments = Embedding(c.num_segments, c.model_dim, init, precision=precision) if c.num_segments else None
+        self.positions = AbsolutePositions(c, init)
+        self.norm = make_norm(c)  # of the embeddings
+        self.layers = stacked(bert_block(c, precision), c.num_layers)
+        self.final_norm = final_norm(c)
         self.head = MaskedHead(c, vocab_size, precision)
+        self.output = None if c.tied else Embedding(vocab_size, c.model_dim, init, precision=precision)
         self.pair_head = PairHead(c.model_dim, init, precision=precision) if c.pair_head else None
 
     def init_memory(self, batch_size: int) -> Memory | None:
@@ -87,7 +76,7 @@ class Bert(nnx.Module):
         return None
 
     def logits(self, hidden: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
-        return self.head(hidden, self.tokens)
+        return self.head(hidden, self.tokens if self.output is None else self.output)
 
     def pair_logits(self, pooled: Float[Array, "B D"]) -> Float[Array, "B 2"]:
         assert self.pair_head is not None, "checked when the experiment was built"
@@ -103,9 +92,12 @@ class Bert(nnx.Module):
     ) -> Output:
         """Reads a batch. A key means training (dropout); `capture` may name "layers" and "attention"."""
         embedding_key, layers_key = split_key(key, 2)
-        x = self.tokens(inputs.tokens) + self.segments(inputs.segments) + self.positions(inputs.position)
-        x = dropout(self.norm(x), self.config.dropout_rate, embedding_key)
-        last, layers, attention = encode(self.layers, x, inputs, capture, key=layers_key, remat=self.remat)
+        x = self.tokens(inputs.tokens)
+        x = x if self.segments is None else x + self.segments(inputs.segments)
+        x = dropout(self.norm(self.positions(x, inputs.position)), self.config.dropout_rate, embedding_key)
+        view = self_view(inputs, self.positions)
+        last, layers, attention = encode(self.layers, x, view, capture, key=layers_key, remat=self.remat)
+        last = last if self.final_norm is None else self.final_norm(last)
         return Output(
             hidden=gather(last, inputs.predict),
             pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),

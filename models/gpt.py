@@ -1,59 +1,45 @@
-"""GPT-2 (Radford et al. 2019): a pre-LayerNorm Transformer with absolute positions and a tied head."""
+"""GPT-2 (Radford et al. 2019): a pre-norm Transformer decoder with absolute positions."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from batch import Inputs, Memory, Output
-from models.attention import SelfAttention
-from models.layers import Embedding, FeedForward, LayerNorm, dropout, gather, split_key
+from models.attention import SelfAttention, self_view
+from models.block import Block, encode, final_norm
+from models.layers import Embedding, dropout, gather, split_key
 from models.parameters import Normal, stacked
+from models.positions import AbsoluteConfig, AbsolutePositions
 from models.precision import Precision
-from models.trunk import Remat, TrunkConfig, encode
-
-EPSILON = 1e-5  # of every LayerNorm in the release
+from models.trunk import Activation, NormPosition, Remat
 
 
 @dataclasses.dataclass(frozen=True)
-class GptConfig(TrunkConfig):
-    max_length: int = 1024  # rows of the position table
-    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu_tanh"
+class GptConfig(AbsoluteConfig):
+    max_length: int = 1024
+    norm_position: NormPosition = "pre"
+    activation: Activation = "gelu_tanh"
 
+    epsilon = 1e-5
     memory_length = 0
     two_streams = False
     num_segments = None  # segments make no difference
     pair_head = False
 
 
-class GptLayer(nnx.Module):
-    """x = x + attention(LN(x)); x = x + mlp(LN(x)).
+def gpt_block(config: GptConfig, precision: Precision) -> Block:
+    """A pre-norm block; post-norm, it is that of the first GPT (Radford et al. 2018).
 
-    The two projections that write to the residual start smaller by sqrt(2N), the number of writers (Radford et al.
-    2019, section 2.3).
+    Pre-norm, the two projections that write to the residual start smaller by sqrt(2N), the number of writers (Radford
+    et al. 2019, section 2.3). Post-norm, nothing accumulates.
     """
-
-    def __init__(self, config: GptConfig, precision: Precision):
-        c, init = config, Normal(config.initializer_range)
-        out = Normal(config.initializer_range / math.sqrt(2 * config.num_layers))
-        self.attention_norm = LayerNorm(c.model_dim, EPSILON)
-        self.attention = SelfAttention(
-            c.model_dim, c.num_heads, c.attention_dropout_rate, project=init, out=out, precision=precision
-        )
-        self.mlp_norm = LayerNorm(c.model_dim, EPSILON)
-        self.mlp = FeedForward(c.model_dim, c.mlp_dim, c.activation, up=init, down=out, precision=precision)
-        self.dropout_rate = c.dropout_rate
-
-    def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "B 1 L L"], *, key: Key[Array, ""] | None = None
-    ) -> tuple[Float[Array, "B L D"], Float[Array, "B H L L"]]:
-        weights_key, mixed_key, mlp_key = split_key(key, 3)
-        mixed, weights = self.attention(self.attention_norm(x), mask, key=weights_key)
-        x = x + dropout(mixed, self.dropout_rate, mixed_key)
-        return x + dropout(self.mlp(self.mlp_norm(x)), self.dropout_rate, mlp_key), weights
+    writers = 2 * config.num_layers if config.norm_position == "pre" else 1
+    init, out = Normal(config.initializer_range), Normal(config.initializer_range / math.sqrt(writers))
+    attention = SelfAttention(config, project=init, out=out, precision=precision)
+    return Block(config, attention, up=init, down=out, precision=precision)
 
 
 class Gpt(nnx.Module):
@@ -62,9 +48,10 @@ class Gpt(nnx.Module):
         self.config = config
         self.remat: Remat = remat
         self.tokens = Embedding(vocab_size, c.model_dim, init, precision=precision)
-        self.positions = Embedding(c.max_length, c.model_dim, init, precision=precision)
-        self.layers = stacked(GptLayer(c, precision), c.num_layers)
-        self.norm = LayerNorm(c.model_dim, EPSILON)
+        self.positions = AbsolutePositions(c, init)
+        self.layers = stacked(gpt_block(c, precision), c.num_layers)
+        self.norm = final_norm(c)
+        self.output = None if c.tied else Embedding(vocab_size, c.model_dim, init, precision=precision)
 
     def init_memory(self, batch_size: int) -> Memory | None:
         """None: GPT remembers nothing."""
@@ -72,7 +59,7 @@ class Gpt(nnx.Module):
         return None
 
     def logits(self, hidden: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
-        return self.tokens.attend(hidden)
+        return (self.tokens if self.output is None else self.output).attend(hidden)
 
     def __call__(
         self,
@@ -84,11 +71,13 @@ class Gpt(nnx.Module):
     ) -> Output:
         """Reads a batch. A key means training (dropout); `capture` may name "layers" and "attention"."""
         embedding_key, layers_key = split_key(key, 2)
-        x = self.tokens(inputs.tokens) + self.positions(inputs.position)
+        x = self.positions(self.tokens(inputs.tokens), inputs.position)
         x = dropout(x, self.config.dropout_rate, embedding_key)
-        last, layers, attention = encode(self.layers, x, inputs, capture, key=layers_key, remat=self.remat)
+        view = self_view(inputs, self.positions)
+        last, layers, attention = encode(self.layers, x, view, capture, key=layers_key, remat=self.remat)
+        last = last if self.norm is None else self.norm(last)
         return Output(
-            hidden=gather(self.norm(last), inputs.predict),
+            hidden=gather(last, inputs.predict),
             layers=layers,
             attention=attention,
         )

@@ -10,11 +10,13 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from models.parameters import ONES, ZEROS, Initializer, parameter
 from models.precision import Precision, contract
+from models.trunk import TrunkConfig
 
 ACTIVATIONS: dict[str, Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]] = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),  # the error-function form, as BERT's checkpoints of 2018
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),  # GPT-2 and XLNet
     "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
 }
 
 
@@ -60,6 +62,30 @@ class LayerNorm(nnx.Module):
         return normal * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)
 
 
+class RmsNorm(nnx.Module):
+    """Normalizes the last axis to root mean square 1, then scales it (Zhang and Sennrich 2019)."""
+
+    def __init__(self, dim: int, epsilon: float):
+        self.scale = parameter((dim,), ONES)
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
+        return over_rms(x, self.epsilon) * self.scale[...].reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def over_rms(x: Float[Array, "*rows D"], epsilon: float) -> Float[Array, "*rows D"]:
+    """`x` over the root mean square of its last axis."""
+    return x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + epsilon)
+
+
+Norm = LayerNorm | RmsNorm
+
+
+def make_norm(config: TrunkConfig) -> Norm:
+    """A norm of the model's width."""
+    return {"layer": LayerNorm, "rms": RmsNorm}[config.norm](config.model_dim, config.epsilon)
+
+
 class Embedding(nnx.Module):
     """A table of vectors; `attend` scores vectors against every row, which ties a head to the table."""
 
@@ -75,26 +101,31 @@ class Embedding(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """`W2 act(W1 x + b1) + b2`; XLNet also drops inside, after the activation."""
+    """`down act(up x)`, or gated `down (act(gate x) * up x)` (Shazeer 2020), each with a bias.
+
+    XLNet also drops inside.
+    """
 
     def __init__(
         self,
-        dim: int,
-        mlp_dim: int,
-        activation: str,
+        config: TrunkConfig,
         *,
         up: Initializer,
         down: Initializer,
         precision: Precision,
         inner_dropout: float = 0.0,
     ):
-        self.up = Linear((dim,), (mlp_dim,), up, bias=True, precision=precision)
-        self.down = Linear((mlp_dim,), (dim,), down, bias=True, precision=precision)
-        self.activation = activation
+        dim, inner = (config.model_dim,), (config.mlp_dim,)
+        self.up = Linear(dim, inner, up, bias=True, precision=precision)
+        self.gate = Linear(dim, inner, up, bias=True, precision=precision) if config.gated else None
+        self.down = Linear(inner, dim, down, bias=True, precision=precision)
+        self.activation = config.activation
         self.inner_dropout = inner_dropout
 
     def __call__(self, x: Float[Array, "B T D"], *, key: Key[Array, ""] | None = None) -> Float[Array, "B T D"]:
-        return self.down(dropout(ACTIVATIONS[self.activation](self.up(x)), self.inner_dropout, key))
+        act, inner = ACTIVATIONS[self.activation], self.up(x)
+        inner = act(inner) if self.gate is None else act(self.gate(x)) * inner
+        return self.down(dropout(inner, self.inner_dropout, key))
 
 
 def dropout(x: Float[Array, "*shape"], rate: float, key: Key[Array, ""] | None) -> Float[Array, "*shape"]:

@@ -1,15 +1,17 @@
-"""What the models have in common: the shape of a trunk, and one scan over its stacked layers."""
+"""What the models have in common: the fields of a trunk, and one scan over its stacked layers."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Key
 
-from batch import InputError, Inputs
-from models.visibility import every_row, visible
+from batch import InputError
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+NormPosition = Literal["post", "pre"]
 
 Remat = Literal["none", "cheap", "all"]
 """What the backward pass computes again instead of keeping it: nothing; all but the projections (attention weights,
@@ -20,7 +22,9 @@ KEPT = {"cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "all"
 
 @dataclasses.dataclass(frozen=True)
 class TrunkConfig:
-    """The fields every model has."""
+    """The fields every model has. A model declares anew those whose default is another in its own release."""
+
+    epsilon: ClassVar[float]  # of every norm, as in the release
 
     num_layers: int = 2
     num_heads: int = 2
@@ -29,6 +33,12 @@ class TrunkConfig:
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.1
     initializer_range: float = 0.02  # deviation of the initial weights; narrow models learn sooner from wider ones
+    norm: Literal["layer", "rms"] = "layer"  # LayerNorm; RMSNorm, without mean and shift (Zhang and Sennrich 2019)
+    norm_position: NormPosition = "post"  # after each sum; or before each part of a block, and after the last block
+    activation: Activation = "gelu"
+    gated: bool = False  # act(gate x) * (up x) in the feed-forward block, half as many weights more (Shazeer 2020)
+    qk_norm: bool = False  # queries and keys of each head are divided by their root mean square
+    tied: bool = True  # the head scores against the table of tokens; False: against one of its own
 
     def __post_init__(self):
         for field in ("num_layers", "num_heads", "model_dim", "mlp_dim"):
@@ -47,36 +57,6 @@ class TrunkConfig:
             value = getattr(self, field)
             if not 0 <= value < 1:
                 raise InputError(f"model.{field}={value}: must be at least 0 and below 1.")
-
-
-@runtime_checkable
-class SelfAttentionLayer(Protocol):
-    """A layer that needs to know nothing but who may see whom."""
-
-    def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "B 1 L L"], *, key: Key[Array, ""] | None = None
-    ) -> tuple[Float[Array, "B L D"], Float[Array, "B H L L"]]: ...
-
-
-def encode(
-    layers: SelfAttentionLayer,
-    x: Float[Array, "B L D"],
-    inputs: Inputs,
-    capture: Sequence[str],
-    *,
-    key: Key[Array, ""] | None,
-    remat: Remat,
-) -> tuple[Float[Array, "B L D"], Float[Array, "N1 B L D"] | None, Float[Array, "N B H L L"] | None]:
-    """Runs `x` through stacked layers without memory: the last output and, if captured, all of them and attention."""
-    rows = every_row(inputs)
-    mask = visible(inputs, rows, None, strict=jnp.zeros_like(rows, bool))
-
-    def body(x, layer, key):
-        y, weights = layer(x, mask, key=key)
-        return y, (y if "layers" in capture else None, weights if "attention" in capture else None)
-
-    last, (outputs, attention) = scan_layers(body, x, layers, key=key, remat=remat)
-    return last, None if outputs is None else jnp.concatenate([x[None], outputs]), attention
 
 
 def scan_layers(

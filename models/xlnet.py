@@ -14,16 +14,16 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from batch import InputError, Inputs, Memory, Output
+from models.block import Block, final_norm
+from models.factored import Factored, factored
 from models.heads import PairHead
-from models.layers import Embedding, FeedForward, LayerNorm, dropout, gather, select, split_key
+from models.layers import Embedding, dropout, gather, select, split_key
 from models.memory import empty_memory, forget, remember, remembered
 from models.parameters import ZEROS, GlorotUniform, Normal, parameter, stacked
 from models.precision import Precision
-from models.relative import RelativeAttention, View, sinusoids
-from models.trunk import Remat, TrunkConfig, scan_layers
+from models.relative import Biases, RelativeAttention, Shifted, View, sinusoids
+from models.trunk import Activation, Remat, TrunkConfig, scan_layers
 from models.visibility import every_row, visible
-
-EPSILON = 1e-12  # of every LayerNorm in the release
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +31,19 @@ class XlnetConfig(TrunkConfig):
     memory_length: int = 0  # positions of earlier windows that every layer remembers, M
     empty_memory: Literal["zeros", "masked"] = "zeros"  # what a fresh row remembers: zeros (release), or nothing
     clamp_length: int = 0  # distances beyond it count as equal; 0: no clamp
-    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu_tanh"
+    same_length: bool = False  # no query looks back farther than memory_length (Transformer-XL, to evaluate)
+    tied_biases: bool = False  # all layers share u, v and b (Transformer-XL; the released XLNets do not)
+    distance_dropout: Literal["shared", "row", "none"] = (
+        "shared"  # one draw of the sinusoids a batch, or a row (release)
+    )
+    distance_form: Literal["factored", "shift"] = "factored"  # docs/positions.md; shift wherever factored cannot serve
+    relative_segments: bool = True  # whether attention knows if a key lies in the query's segment
+    activation: Activation = "gelu_tanh"
     pair_head: bool = False
 
+    epsilon = 1e-12
     two_streams = True
-    max_length = None  # positions are relative: any length
+    max_length = longest_window = None  # positions are relative: any length
     num_segments = None  # so are segments: any number
 
     def __post_init__(self):
@@ -43,41 +51,24 @@ class XlnetConfig(TrunkConfig):
         for field in ("memory_length", "clamp_length"):
             if getattr(self, field) < 0:
                 raise InputError(f"model.{field}={getattr(self, field)}: must be at least 0.")
+        if self.same_length and not self.memory_length:
+            raise InputError("model.same_length=True: is the length of the memory; give model.memory_length.")
 
 
-class XlnetLayer(nnx.Module):
-    """x = LN(x + attention(x)); x = LN(x + mlp(x)), for the rows of both streams."""
-
-    def __init__(self, config: XlnetConfig, precision: Precision):
-        c, init = config, Normal(config.initializer_range)
-        self.attention = RelativeAttention(
-            c.model_dim, c.num_heads, c.attention_dropout_rate, initializer=init, precision=precision
-        )
-        self.attention_norm = LayerNorm(c.model_dim, EPSILON)
-        self.mlp = FeedForward(
-            c.model_dim,
-            c.mlp_dim,
-            c.activation,
-            up=init,
-            down=init,
-            precision=precision,
-            inner_dropout=c.dropout_rate,
-        )
-        self.mlp_norm = LayerNorm(c.model_dim, EPSILON)
-        self.dropout_rate = c.dropout_rate
-
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        context: Float[Array, "B S D"],
-        view: View,
-        *,
-        key: Key[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "B T D"], Float[Array, "B H T S"]]:
-        weights_key, mixed_key, inner_key, mlp_key = split_key(key, 4)
-        mixed, weights = self.attention(x, context, view, key=weights_key)
-        x = self.attention_norm(x + dropout(mixed, self.dropout_rate, mixed_key))
-        return self.mlp_norm(x + dropout(self.mlp(x, key=inner_key), self.dropout_rate, mlp_key)), weights
+def xlnet_block(config: XlnetConfig, precision: Precision) -> Block:
+    """The block that the rows of both streams pass through."""
+    c, init = config, Normal(config.initializer_range)
+    attention = RelativeAttention(
+        c.model_dim,
+        c.num_heads,
+        c.attention_dropout_rate,
+        segments=c.relative_segments,
+        tied_biases=c.tied_biases,
+        qk_epsilon=c.epsilon if c.qk_norm else None,
+        initializer=init,
+        precision=precision,
+    )
+    return Block(c, attention, up=init, down=init, precision=precision, inner_dropout=c.dropout_rate)
 
 
 class Xlnet(nnx.Module):
@@ -89,7 +80,11 @@ class Xlnet(nnx.Module):
         self.remat: Remat = remat
         self.tokens = Embedding(vocab_size, c.model_dim, init, precision=precision)
         self.query = parameter((c.model_dim,), GlorotUniform())  # where every query row starts; mask_emb in the release
-        self.layers = stacked(XlnetLayer(c, precision), c.num_layers)
+        heads, segments = (c.num_heads, c.model_dim // c.num_heads), c.relative_segments
+        self.biases = Biases(heads, init, segments=segments) if c.tied_biases else None
+        self.layers = stacked(xlnet_block(c, precision), c.num_layers)
+        self.norm = final_norm(c)
+        self.output = None if c.tied else Embedding(vocab_size, c.model_dim, init, precision=precision)
         self.bias = parameter((vocab_size,), ZEROS)
         self.pair_head = PairHead(c.model_dim, init, precision=precision) if c.pair_head else None
 
@@ -106,7 +101,7 @@ class Xlnet(nnx.Module):
         return forget(memory, fresh, attended=self.config.empty_memory == "zeros")
 
     def logits(self, hidden: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
-        return self.tokens.attend(hidden) + self.bias[...][None, None]
+        return (self.tokens if self.output is None else self.output).attend(hidden) + self.bias[...][None, None]
 
     def pair_logits(self, pooled: Float[Array, "B D"]) -> Float[Array, "B 2"]:
         assert self.pair_head is not None, "checked when the experiment was built"
@@ -139,13 +134,14 @@ class Xlnet(nnx.Module):
             layer, past = per_layer
             present = x[:, :length]
             context = present if past is None else jnp.concatenate([past, present], axis=1)
-            y, weights = layer(x, context, view, key=key)
+            y, weights = layer(x, view, context, key=key)
             kept = None if past is None else remember(past, present, inputs.reuse)
             layers = y[:, :length] if "layers" in capture else None
             return y, (kept, layers, weights if "attention" in capture else None)
 
         past = None if memory is None else memory.hidden
         last, (kept, layers, attention) = scan_layers(body, x, (self.layers, past), key=layers_key, remat=self.remat)
+        last = last if self.norm is None else self.norm(last)
         return Output(
             hidden=dropout(self.predictions(last, inputs), c.dropout_rate, out_key),
             pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),
@@ -156,19 +152,32 @@ class Xlnet(nnx.Module):
         )
 
     def view(self, inputs: Inputs, rows: Int[Array, "B T"], memory: Memory | None, key: Key[Array, ""] | None) -> View:
-        """Who sees whom, how far apart, and across which segments. One dropout of the distances serves all layers."""
+        """Who sees whom, how far apart, and across which segments."""
         length, past = inputs.tokens.shape[1], 0 if memory is None else memory.length
         strict = (jnp.arange(rows.shape[1]) >= length)[None]
         key_segments = jnp.pad(inputs.segments, ((0, 0), (past, 0)))
         row_segments = jnp.take_along_axis(inputs.segments, rows, axis=1)
-        distances = sinusoids(past + length, 1 - length, self.config.model_dim, self.config.clamp_length)
+        reach = self.config.memory_length if self.config.same_length else None
         return View(
-            mask=visible(inputs, rows, memory, strict=strict),
+            mask=visible(inputs, rows, memory, strict=strict, reach=reach),
             differs=row_segments[:, :, None] != key_segments[:, None, :],
-            distances=dropout(distances, self.config.dropout_rate, key),
-            predict=inputs.predict,
-            direction=inputs.direction,
+            distance=self.distance(inputs, rows, past, key),
+            biases=self.biases,
         )
+
+    def distance(
+        self, inputs: Inputs, rows: Int[Array, "B T"], past: int, key: Key[Array, ""] | None
+    ) -> Shifted | Factored:
+        """How far keys are from queries, in the form that serves. One dropout of the distances serves all layers."""
+        c, (batch_size, length) = self.config, inputs.tokens.shape
+        rate = c.dropout_rate if key is not None and c.distance_dropout != "none" else 0.0
+        if c.distance_form == "factored" and not c.clamp_length and not rate:
+            return factored(rows, length, past, c.model_dim, inputs.direction)
+        table = sinusoids(past + length, 1 - length, c.model_dim, c.clamp_length)
+        if rate and c.distance_dropout == "row":
+            table = jnp.broadcast_to(table[None], (batch_size, *table.shape))
+        table = dropout(table, rate, key)
+        return Shifted(table=table, predict=inputs.predict, direction=inputs.direction, num_keys=past + length)
 
     def predictions(self, last: Float[Array, "B T D"], inputs: Inputs) -> Float[Array, "B P D"]:
         """The query stream's rows where a row is blind, the content stream's where it is not."""

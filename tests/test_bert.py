@@ -24,7 +24,7 @@ def test_every_layer_equals_the_paper():
     for b in range(len(batch.tokens)):
         row, doc = jax.tree.map(lambda x, b=b: np.asarray(x)[b], inputs), batch.document[b]
         layers = oracle.bert(
-            jax.tree.map(np.asarray, loud(BERT)), row, BERT.num_layers, lambda i, j, doc=doc: doc[i] == doc[j] != 0
+            jax.tree.map(np.asarray, loud(BERT)), row, BERT, lambda i, j, doc=doc: doc[i] == doc[j] != 0
         )
         np.testing.assert_allclose(output.layers[:, b], layers, atol=1e-4)
         np.testing.assert_allclose(output.hidden[b], layers[-1][row.predict], atol=1e-4)

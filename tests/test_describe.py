@@ -43,8 +43,14 @@ B, L, P, V = 2, 64, 16, 2048
         (XlnetConfig(**WIDE, memory_length=48), True),
         (XlnetConfig(**WIDE, memory_length=48), False),
         (XlnetConfig(**WIDE, pair_head=True), True),
+        (XlnetConfig(**WIDE, distance_form="shift", memory_length=48), True),
+        (GptConfig(**WIDE, **cases.MODERN, positions="rotary"), False),
+        (XlnetConfig(**WIDE, **cases.MODERN, relative_segments=False, memory_length=48), True),
     ],
-    ids=["bert", "bert-no-pairs", "gpt", "xlnet", "xlnet-query", "xlnet-query-memory", "xlnet-memory", "xlnet-pairs"],
+    ids=[
+        *("bert", "bert-no-pairs", "gpt", "xlnet", "xlnet-query", "xlnet-query-memory", "xlnet-memory", "xlnet-pairs"),
+        *("xlnet-shift", "gpt-modern", "xlnet-modern"),
+    ],
 )
 def test_counted_operations_are_those_of_the_compiled_forward_pass(config, query_stream):
     """A scan's body is counted once, whatever the number of layers: one layer is compared."""

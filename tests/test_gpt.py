@@ -4,6 +4,7 @@ import math
 
 import jax
 import numpy as np
+import pytest
 
 import oracle
 from cases import MODELS, OBJECTIVES, SIZE, build, given, loud, prepare, read, text
@@ -14,16 +15,17 @@ from training.state import num_parameters
 GPT = MODELS["gpt"]
 
 
-def test_every_layer_equals_the_paper():
-    batch = text(GPT)
+@pytest.mark.parametrize("name", ["gpt", "gpt_modern"])
+def test_every_layer_equals_the_paper(name):
+    config, batch = MODELS[name], text(MODELS[name])
     inputs, _ = prepare(OBJECTIVES["causal"], batch)
-    output, log_p = read(GPT, inputs, capture=("layers",))
-    params = jax.tree.map(np.asarray, loud(GPT))
+    output, log_p = read(config, inputs, capture=("layers",))
+    params = jax.tree.map(np.asarray, loud(config))
     for b in range(len(batch.tokens)):
         row, doc = jax.tree.map(lambda x, b=b: np.asarray(x)[b], inputs), batch.document[b]
-        layers = oracle.gpt(params, row, GPT.num_layers, lambda i, j, doc=doc: doc[i] == doc[j] != 0 and j <= i)
+        layers = oracle.gpt(params, row, config, lambda i, j, doc=doc: doc[i] == doc[j] != 0 and j <= i)
         np.testing.assert_allclose(output.layers[:, b], layers, atol=1e-4)
-        logits = oracle.norm(layers[-1], params["norm"], 1e-5) @ params["tokens"]["table"].T
+        logits = oracle.norm(layers[-1], params["norm"], 1e-5) @ params.get("output", params["tokens"])["table"].T
         expected = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         np.testing.assert_allclose(log_p[b], expected, atol=1e-4)
 

@@ -16,7 +16,10 @@ ALLOWED = {
     "data": {"batch"},
     "training": {"batch", "objectives", "models", "data"},
     "configs": {"batch", "objectives", "models", "data", "training"},
-    "entry point": {"batch", "objectives", "models", "data", "training", "configs"},
+    "interop": {"batch", "objectives", "models", "data", "training"},
+    "evaluation": {"batch", "objectives", "models", "data", "training"},
+    "benchmarks": {"batch", "objectives", "models", "data", "training", "configs"},
+    "entry point": {"batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation"},
 }
 FORBIDDEN_ELSEWHERE = {"data": {"jax", "jaxlib", "flax", "optax", "orbax"}}  # host code, NumPy only
 NAMES_THAT_PERMIT_ANYTHING = {"util", "utils", "common", "helper", "helpers", "misc"}

@@ -34,12 +34,13 @@ def test_both_streams_equal_the_paper_computed_for_every_position(name, clamp_le
     inputs, targets = prepare(case.objective, batch)
     memory = some_memory(config, batch)
     output, _ = read(config, inputs, memory, capture=("layers",))
+    params = jax.tree.map(np.asarray, loud(config))
     for b in range(len(batch.tokens)):
         row, doc = row_of(inputs, b), batch.document[b]
         past = np.zeros((config.num_layers, 0, config.model_dim)) if memory is None else np.asarray(memory.hidden)[:, b]
         together = lambda i, j, doc=doc: doc[i] == doc[j] != 0  # noqa: E731
         layers, g = oracle.xlnet(
-            jax.tree.map(np.asarray, loud(config)),
+            params,
             row,
             config,
             past,
@@ -49,6 +50,7 @@ def test_both_streams_equal_the_paper_computed_for_every_position(name, clamp_le
         )
         np.testing.assert_allclose(output.layers[:, b], layers, atol=2e-4)
         rows = (g if inputs.query_stream else layers[-1])[row.predict]
+        rows = oracle.norm(rows, params["norm"], 1e-12) if "norm" in params else rows
         used = np.asarray(targets.weights)[b] > 0
         np.testing.assert_allclose(np.asarray(output.hidden)[b, used], rows[used], atol=2e-4)
 

@@ -11,7 +11,7 @@ import optax
 from batch import Batch, InputError, Vocab
 from data.batches import Stream, open_stream
 from data.prepare import Prepared, prepare
-from data.tokenizer import Tokenizer
+from data.tokenizer import AnyTokenizer
 from models import Model, build_model
 from training.config import Experiment
 from training.heldout import EvalStep, make_eval_step, unigram_surprise
@@ -53,7 +53,7 @@ class Run:
         return self.validation if split == "validation" else open_split(self.experiment, self.prepared, split)
 
 
-def build_run(experiment: Experiment, report: Callable[[str], None], tokenizer: Tokenizer | None = None) -> Run:
+def build_run(experiment: Experiment, report: Callable[[str], None], tokenizer: AnyTokenizer | None = None) -> Run:
     """The run of an experiment; `tokenizer` is one to use instead of training one.
 
     Raises InputError on data that cannot be read and on parts that do not fit each other.
@@ -109,21 +109,20 @@ def check_fit(experiment: Experiment) -> None:
 
 
 def check_positions(experiment: Experiment) -> None:
-    """Raises InputError where a model with absolute positions meets a window or a direction it cannot read."""
+    """Raises InputError where a model meets a segment, a window or a direction that it cannot read."""
     model, data = experiment.model, experiment.data
-    three_segments = data.layout == "pairs" and data.pair_format == "xlnet"
-    if three_segments and model.num_segments is not None and model.num_segments < 3:
+    segments = {"bert": 2, "xlnet": 3}[data.pair_format] if data.layout == "pairs" else 1
+    if model.num_segments and model.num_segments < segments:
         raise InputError(
-            f"model.num_segments={model.num_segments}: pairs of data.pair_format=xlnet have 3 segments; "
-            "set model.num_segments=3."
+            f"model.num_segments={model.num_segments}: pairs of data.pair_format={data.pair_format} have {segments} "
+            f"segments; set model.num_segments={segments}, or 0 for a model without them."
         )
-    if model.max_length is None:
-        return
-    if data.length > model.max_length:
+    longest = model.longest_window
+    if longest is not None and data.length > longest:
         raise InputError(
-            f"data.length={data.length}: exceeds model.max_length={model.max_length}; raise it, or shorten the window."
+            f"data.length={data.length}: exceeds model.max_length={longest}; raise it, or shorten the window."
         )
-    if data.directions == "both":
+    if model.max_length is not None and data.directions == "both":
         raise InputError(
             f"data.directions=both: {type(model).__name__} counts positions from the left; reversed rows need "
             "XlnetConfig."
