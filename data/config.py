@@ -13,7 +13,7 @@ class DataConfig:
     corpus: str = "docstrings"  # "docstrings", or a file, a folder or a glob of .txt .gz .jsonl
     text_field: str = "text"  # of .jsonl lines
     word_separator: str = ""  # marks word boundaries in the corpus and is removed (for Chinese segmentations)
-    tokenizer: Literal["unigram", "bpe", "bytes"] = "unigram"
+    tokenizer: Literal["unigram", "bpe", "bytes", "imported"] = "unigram"  # imported: came with its weights
     vocab_size: int = 4096  # ignored by "bytes"
     tokenizer_sample: int = 10_000_000  # bytes of training text the tokenizer learns from
     validation: float = 0.05  # share of the text, by whole documents
@@ -21,6 +21,7 @@ class DataConfig:
     layout: Literal["windows", "streams", "pairs"] = "windows"
     length: int = 128  # tokens in a row, L
     batch_size: int = 16  # rows of a global batch, B
+    passes: int = 0  # ways the text is cut or paired, read in turn by the epochs; 0: a new one in every epoch
     isolate: bool = False  # packed documents do not see each other
     directions: Literal["forward", "both"] = "forward"  # both: the second half of the rows reads backwards (streams)
     pair_format: Literal["bert", "xlnet"] = "bert"  # [CLS] A [SEP] B [SEP], or inp A [SEP] B [SEP] [CLS]
@@ -30,7 +31,13 @@ class DataConfig:
     cache: str = "~/.cache/orderly"  # tokenized corpora, rebuilt when corpus or tokenizer change
 
     def __post_init__(self):
-        for field, least in (("length", 4), ("batch_size", 1), ("vocab_size", 16), ("tokenizer_sample", 1)):
+        for field, least in (
+            ("length", 4),
+            ("batch_size", 1),
+            ("vocab_size", 16),
+            ("tokenizer_sample", 1),
+            ("passes", 0),
+        ):
             value = getattr(self, field)
             if value < least:
                 raise InputError(f"data.{field}={value}: must be at least {least}.")
@@ -50,3 +57,7 @@ class DataConfig:
             )
         if self.directions == "both" and self.layout == "windows":
             raise InputError("data.directions=both: windows have no reading direction; use data.layout=streams.")
+
+    def pass_of(self, epoch: int) -> int:
+        """The way in which an epoch reads the text."""
+        return epoch % self.passes if self.passes else epoch

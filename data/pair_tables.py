@@ -105,7 +105,7 @@ class SentencePairs:
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The rows `rows` of the global batch of a step."""
         epoch, within = divmod(step, self.steps_per_epoch)
-        table = self.tables.open(epoch)
+        table = self.tables.open(self.config.pass_of(epoch))
         order = shuffled(self.seed, epoch, len(table))
         index = within * self.config.batch_size + np.arange(self.config.batch_size)[rows]
         return _pair_batch(self, table, order[index % len(table)], epoch)

@@ -117,8 +117,9 @@ class SegmentRows:
         """The rows `rows` of the global batch of a step."""
         epoch, within = divmod(step, self.steps_per_epoch)
         row_length = self.steps_per_epoch * self.stride
-        offset = int(np.random.default_rng([self.seed, epoch]).integers(self.tokens.num_tokens))
-        uniforms = np.random.default_rng([self.seed, epoch, within]).random((self.config.batch_size, UNIFORMS))
+        drawn = self.seed, self.config.pass_of(epoch)
+        offset = int(np.random.default_rng(drawn).integers(self.tokens.num_tokens))
+        uniforms = np.random.default_rng([*drawn, within]).random((self.config.batch_size, UNIFORMS))
         batch_rows = np.arange(self.config.batch_size)[rows]
         reading = row_reading(self.config, self.tokens, batch_rows, offset, row_length)
         split = split_segments(reading, (within + 1) * self.stride, _budget(self), row_length, uniforms[rows])

@@ -74,7 +74,7 @@ class Streams:
         epoch, within = divmod(step, self.steps_per_epoch)
         cut = Rows(self.config, self.stride, self.steps_per_epoch)
         batch_rows = np.arange(self.config.batch_size)[rows]
-        offset = np.random.default_rng([self.seed, epoch]).integers(total)
+        offset = np.random.default_rng([self.seed, self.config.pass_of(epoch)]).integers(total)
         direction = cut.direction(batch_rows)
         first = offset + cut.start(batch_rows) + np.where(direction > 0, 0, cut.length - 1)
         read = within * self.stride + np.arange(self.config.length)

@@ -45,7 +45,7 @@ class Windows:
         epoch, within = divmod(step, self.steps_per_epoch)
         order = shuffled(self.seed, epoch, total // length)
         window = order[within * size : (within + 1) * size][rows]
-        offset = np.random.default_rng([self.seed, epoch]).integers(length)
+        offset = np.random.default_rng([self.seed, self.config.pass_of(epoch)]).integers(length)
         start = offset + window.astype(np.int64) * length
         positions = (start[:, None] + np.arange(length)) % total
         return _window_batch(self, positions, window, epoch)

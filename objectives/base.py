@@ -50,10 +50,15 @@ class Objective(Protocol):
         ...
 
 
-def row_keys(key: Key[Array, ""], batch: Batch) -> Key[Array, " B"]:
-    """One key a row, of its epoch and its text: the same corruption for any batch size, host count or resume point."""
+def row_keys(key: Key[Array, ""], batch: Batch, static_draws: int = 0) -> Key[Array, " B"]:
+    """One key a row, of its epoch and its text: the same corruption for any batch size, host count or resume point.
+
+    With k `static_draws` the epoch counts modulo k, so that an example is drawn in k ways, one an epoch in turn. It is
+    the same text again only where the data gives it the same number, cut alike.
+    """
+    epoch = jnp.asarray(batch.epoch)
     by_row = jax.vmap(lambda epoch, example: jax.random.fold_in(jax.random.fold_in(key, epoch), example))
-    return by_row(jnp.asarray(batch.epoch), jnp.asarray(batch.example))
+    return by_row(epoch % static_draws if static_draws else epoch, jnp.asarray(batch.example))
 
 
 def eligible(batch: Batch, vocab: Vocab) -> Bool[Array, "B L"]:

@@ -22,14 +22,16 @@ class MaskedLm:
 
     A row of n tokens, specials counted, has min(P, max(1, round(rate n))) targets, as far as it has eligible tokens;
     whole words and spans, which are never cut, may leave some of these over. Of the targets, `mask_share` are shown as
-    [MASK], `random_share` as a random ordinary token, the rest as they are.
+    [MASK], `random_share` as a random token, the rest as they are.
     """
 
     rate: float = 0.15
     mask_share: float = 0.8
     random_share: float = 0.1
+    random_from: Literal["ordinary", "vocabulary"] = "ordinary"  # "vocabulary": specials too, as in the release
     unit: Literal["token", "word", "span"] = "token"  # what is hidden together
     corrupt: Literal["token", "unit"] = "token"  # what shares one draw of [MASK], random or unchanged
+    static_draws: int = 0  # fixed draws of an example, one an epoch in turn, as BERT's dupe_factor; 0: always new ones
     max_predictions: int | None = None  # P; None: round(rate L)
     pair_weight: float = 0.0  # coefficient of the sentence-pair loss; 0: no such loss
     reuse: int | None = None  # positions that enter the memory; None: the whole window
@@ -46,6 +48,8 @@ class MaskedLm:
             )
         if self.max_predictions is not None and self.max_predictions < 1:
             raise InputError(f"objective.max_predictions={self.max_predictions}: must be at least 1.")
+        if self.static_draws < 0:
+            raise InputError(f"objective.static_draws={self.static_draws}: must be at least 0.")
 
     def slots(self, length: int) -> int:
         """P, the number of predictions a row of L tokens has room for."""
@@ -61,8 +65,9 @@ class MaskedLm:
         # A table, made on the host in float64: float32 would round 0.15 x 190 = 28.5 to the wrong side.
         counts = np.clip(np.round(self.rate * np.arange(tokens.shape[1] + 1)), 1, slots).astype(np.int32)
         hidden = jax.vmap(lambda *row: self.hide(vocab, slots, *row))
+        keys = row_keys(key, batch, self.static_draws)
         shown, predict, weights = hidden(
-            tokens, jnp.asarray(batch.word), eligible(batch, vocab), jnp.asarray(counts)[real], row_keys(key, batch)
+            tokens, jnp.asarray(batch.word), eligible(batch, vocab), jnp.asarray(counts)[real], keys
         )
         order = jnp.zeros_like(tokens)
         if self.reuse is not None:  # what the memory keeps must not have seen what the next window asks
@@ -88,8 +93,8 @@ class MaskedLm:
         chosen, first = self.choose(word, allowed, count, where)
         coin = jax.random.uniform(how, tokens.shape)
         coin = coin[first] if self.corrupt == "unit" else coin
-        ordinary = jnp.asarray(vocab.ordinary)
-        noise = ordinary[jax.random.randint(what, tokens.shape, 0, len(vocab.ordinary))]
+        pool = jnp.asarray(vocab.ordinary) if self.random_from == "ordinary" else jnp.arange(vocab.size)
+        noise = pool[jax.random.randint(what, tokens.shape, 0, len(pool))]
         changed = jnp.where(coin < self.mask_share + self.random_share, noise, tokens)
         changed = jnp.where(coin < self.mask_share, vocab.mask, changed)
         predict, weights = predictions(chosen, slots)

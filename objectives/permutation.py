@@ -28,6 +28,7 @@ class PermutationLm:
     unit: Literal["piece", "word"] = "piece"  # n-grams of pieces, as in the release, or of whole words
     longest: int = 5  # n-gram
     perm_size: int | None = None  # the same permutation in each block of this many tokens; None: one block a half
+    static_draws: int = 0  # fixed draws of targets, one an epoch in turn, as the release's passes; 0: always new ones
     specials_seen: bool = False  # context may see [SEP] and [CLS], as in the authors' later comparison
     reuse: int | None = None  # positions that enter the memory; None: the whole window, in one piece
 
@@ -41,6 +42,8 @@ class PermutationLm:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise InputError(f"objective.{field}={value}: must be at least 1.")
+        if self.static_draws < 0:
+            raise InputError(f"objective.static_draws={self.static_draws}: must be at least 0.")
 
     def halves(self, length: int) -> list[tuple[slice, int]]:
         """The parts of a window that are permuted each on its own, and how many targets each has."""
@@ -61,9 +64,10 @@ class PermutationLm:
         context_like = allowed if not self.specials_seen else jnp.ones_like(allowed)
         reversed_rows = jnp.zeros(len(tokens), bool) if batch.direction is None else jnp.asarray(batch.direction) < 0
         halves = self.halves(tokens.shape[1])
-        orders, targets, offset, keys = [], [], 0, row_keys(key, batch)
+        orders, targets, offset = [], [], 0
+        keys = jnp.stack([row_keys(key, batch, self.static_draws), row_keys(key, batch)], axis=1)  # targets', orders'
         for part, goal in halves:
-            keys = jax.vmap(jax.random.fold_in, (0, None))(keys, part.start)
+            keys = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))(keys, part.start)
             row = jax.vmap(lambda *values, goal=goal: self.permute(goal, *values))
             order, chosen = row(
                 jnp.asarray(batch.word)[:, part], allowed[:, part], context_like[:, part], reversed_rows, keys
@@ -85,14 +89,17 @@ class PermutationLm:
         allowed: Bool[Array, " L"],
         context_like: Bool[Array, " L"],
         is_reversed: Bool[Array, ""],
-        key: Key[Array, ""],
+        keys: Key[Array, " 2"],
     ) -> tuple[Int[Array, " L"], Bool[Array, " L"]]:
-        """One half of one row: the order of each token, context 0, and which tokens are targets."""
-        target_key, rank_key = jax.random.split(key)
+        """One half of one row: the order of each token, context 0, and which tokens are targets.
+
+        The first key draws the targets, the second their order, which changes in every epoch.
+        """
+        target_key, order_key = jax.random.split(keys[0])[0], jax.random.split(keys[1])[1]
         flip = lambda x: jnp.where(is_reversed, x[::-1], x)  # noqa: E731  targets are drawn in reading order
         chosen = flip(self.choose(flip(word), flip(allowed), goal, target_key))
         later = chosen | ~context_like
-        return jnp.where(later, 1 + self.ranks(word.shape[0], rank_key), 0), chosen
+        return jnp.where(later, 1 + self.ranks(word.shape[0], order_key), 0), chosen
 
     def choose(
         self, word: Int[Array, " L"], allowed: Bool[Array, " L"], goal: int, key: Key[Array, ""]

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from batch import VOID, Batch, InputError, Task, Vocab
+from batch import VOID, Batch, InputError, Output, Targets, Task, Vocab
 from objectives import MaskedLm
 from texts import VOCAB, batch_of, eligible, only_ordinary, random_batch
 
@@ -98,6 +100,15 @@ def test_random_replacements_are_uniform_over_the_ordinary_ids():
     assert not observed[list(VOCAB.special)].any()
     statistic = ((observed[VOCAB.ordinary] - expected) ** 2 / expected).sum()
     assert statistic < freedom + 4 * np.sqrt(2 * freedom)
+
+
+def test_random_replacements_from_the_vocabulary_are_uniform_over_all_ids_as_in_the_release():
+    batch = batch_of(np.full((3000, 64), 10))
+    shown, chosen, _, _ = hide(MaskedLm(mask_share=0.0, random_share=1.0, random_from="vocabulary"), batch)
+    observed, expected = np.bincount(shown[chosen], minlength=VOCAB.size), chosen.sum() / VOCAB.size
+    assert ((observed - expected) ** 2 / expected).sum() < VOCAB.size - 1 + 4 * np.sqrt(2 * (VOCAB.size - 1))
+    shown, chosen, _, _ = hide(MaskedLm(random_from="vocabulary"), batch)
+    assert_share((shown[chosen] == VOCAB.mask).sum(), chosen.sum(), 0.8 + 0.1 / VOCAB.size)
 
 
 def test_every_eligible_position_is_a_target_equally_often():
@@ -191,6 +202,16 @@ def test_with_reuse_what_the_memory_keeps_does_not_see_the_rest():
     assert inputs.reuse == 5 and not inputs.query_stream and not inputs.blind.any()
 
 
+@pytest.mark.parametrize("static_draws", [0, 1, 3])
+def test_static_draws_hide_a_text_in_so_many_ways_one_an_epoch_in_turn_and_0_always_anew(static_draws):
+    batch, objective = only_ordinary(50, 64), MaskedLm(unit="span", static_draws=static_draws)
+    hidden = [hide(objective, dataclasses.replace(batch, epoch=batch.epoch + epoch))[0] for epoch in range(7)]
+    for one, other in itertools.combinations(range(7), 2):
+        same = (hidden[one] == hidden[other]).all(axis=1)
+        assert same.all() if static_draws and (one - other) % static_draws == 0 else not same.any()
+    np.testing.assert_array_equal(hidden[0], hide(MaskedLm(unit="span"), batch)[0])
+
+
 def assert_same_rows(objective: MaskedLm, batch: Batch, rows: list[int], key=KEY) -> None:
     whole = prepared(objective)(batch, key)
     part = prepared(objective)(jax.tree.map(lambda x: x[np.array(rows)], batch), key)
@@ -202,6 +223,12 @@ def test_a_row_s_corruption_does_not_depend_on_the_batch_around_it(unit):
     batch = random_batch(12, 32)
     for rows in ([7, 2, 11, 0], list(range(12))[::-1]):
         assert_same_rows(MaskedLm(unit=unit, corrupt="unit"), batch, rows)
+
+
+def test_nor_do_static_draws_depend_on_the_batch_or_on_the_epochs_in_it():
+    batch = random_batch(12, 32)
+    mixed = dataclasses.replace(batch, epoch=np.arange(12, dtype=np.int32))
+    assert_same_rows(MaskedLm(static_draws=5), mixed, [7, 2, 11, 0])
 
 
 def test_other_keys_epochs_and_examples_hide_other_tokens_and_the_same_hide_the_same():
@@ -217,6 +244,16 @@ def test_other_keys_epochs_and_examples_hide_other_tokens_and_the_same_hide_the_
         again = hide(MaskedLm(), batch_, key)[1]
         assert (again != first).any(axis=1).all()
         assert abs((again & first).sum() / first.sum() - 10 / 64) < 4 * np.sqrt(0.15 * 0.85 / first.sum())
+
+
+def test_a_label_of_id_0_counts_like_any_other():
+    class Uniform:
+        logits = staticmethod(lambda hidden: hidden @ np.zeros((2, 8), np.float32))
+
+    targets = Targets(labels=jnp.array([[0, 5, 0]]), weights=jnp.array([[1.0, 1.0, 0.0]]))
+    losses, metrics = MaskedLm().loss(Uniform(), Output(hidden=jnp.zeros((1, 3, 2))), targets)
+    assert (losses["loss"].weight, metrics["accuracy"].weight, metrics["accuracy"].total) == (2, 2, 1)
+    np.testing.assert_allclose(losses["loss"].total, 2 * np.log(8), rtol=1e-6)
 
 
 def test_the_pair_loss_counts_every_row_that_is_not_padding():
@@ -235,6 +272,7 @@ def test_the_pair_loss_counts_every_row_that_is_not_padding():
         ({"mask_share": 0.8, "random_share": 0.3}, "objective.mask_share=0.8 and objective.random_share=0.3"),
         ({"random_share": -0.1}, "objective.random_share=-0.1"),
         ({"max_predictions": 0}, "objective.max_predictions=0"),
+        ({"static_draws": -1}, "objective.static_draws=-1"),
     ],
 )
 def test_wrong_fields_are_refused_by_name(fields, names):

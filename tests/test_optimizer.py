@@ -9,10 +9,15 @@ import numpy as np
 import optax
 import pytest
 
+import cases
+from models import XlnetConfig
+from models.parameters import initialize
 from training.config import OptimizerConfig
-from training.optimizer import decay_mask, learning_rate, make_optimizer
+from training.optimizer import decay_mask, learning_rate, make_optimizer, scale_layers
 
 PLAIN = OptimizerConfig(total_steps=10, peak_rate=0.1, warmup_steps=4, weight_decay=0.01, clip=0.0, epsilon=1e-6)
+
+LAYERED = ("layers/mlp/kernel", "layers/mlp/bias")  # the release declares XLNet's segment bias outside of its layers
 
 
 def rates(config: OptimizerConfig, steps) -> np.ndarray:
@@ -27,6 +32,13 @@ def parameters() -> dict:
             "content_bias": jnp.array([-1.0]),
         },
         "norm": {"scale": jnp.array([1.0]), "bias": jnp.array([0.5])},
+        "layers": {
+            "mlp": {
+                "kernel": jnp.array([[1.0, 0.3], [-0.5, 2.0], [0.7, -1.0]]),
+                "bias": jnp.ones((3, 1)),
+            },
+            "attention": {"segment_bias": jnp.array([[0.5], [1.5], [-0.5]])},
+        },
     }
 
 
@@ -45,16 +57,20 @@ def by_hand(config: OptimizerConfig, params: dict, steps: int) -> dict[str, np.n
         norm = np.sqrt(sum(np.sum(g**2) for g in current.values()))
         shrink = min(1.0, config.clip / norm) if config.clip else 1.0
         for name, g in current.items():
-            first[name] = config.beta1 * first[name] + (1 - config.beta1) * shrink * g
-            second[name] = config.beta2 * second[name] + (1 - config.beta2) * (shrink * g) ** 2
-            m, v = first[name], second[name]
+            slower = np.array([[config.layer_decay**2], [config.layer_decay], [1]]) if name in LAYERED else 1.0
+            g = shrink * g * (slower if config.layer_decay_of == "gradient" else 1.0)
+            first[name] = config.beta1 * first[name] + (1 - config.beta1) * g
+            second[name] = config.beta2 * second[name] + (1 - config.beta2) * g**2
+            m, v, epsilon = first[name], second[name], config.epsilon
             if config.bias_correction:
                 m, v = m / (1 - config.beta1 ** (step + 1)), v / (1 - config.beta2 ** (step + 1))
-            update = m / (np.sqrt(v) + config.epsilon)
+                epsilon /= np.sqrt(1 - config.beta2 ** (step + 1)) if config.epsilon_hat else 1.0
+            update = m / (np.sqrt(v) + epsilon)
             if not name.endswith(("/bias", "/scale")):
                 update = update + config.weight_decay * values[name]
-            warm = min(1.0, (step + 1) / config.warmup_steps)
-            values[name] = values[name] - config.peak_rate * warm * update
+            warm = min(1.0, (step + (config.warmup == "from_one")) / config.warmup_steps)
+            rate = config.peak_rate * warm * (slower if config.layer_decay_of == "rate" else 1.0)
+            values[name] = values[name] - rate * update
     return values
 
 
@@ -64,18 +80,71 @@ def named(tree: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("bias_correction", [True, False])
-@pytest.mark.parametrize("clip", [0.0, 0.5, 1000.0])
-def test_three_steps_equal_the_arithmetic(bias_correction, clip):
-    config = dataclasses.replace(PLAIN, bias_correction=bias_correction, clip=clip, weight_decay=0.3)
+def after(config: OptimizerConfig, steps: int) -> dict[str, Any]:
+    """The parameters after some updates."""
     optimizer = make_optimizer(config)
     params = parameters()
     state = optimizer.init(params)
-    for step in range(3):
+    for step in range(steps):
         updates, state = jax.jit(optimizer.update)(gradients(step), state, params)
         params = optax.apply_updates(params, updates)
+    return named(params)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"bias_correction": False},
+        {"bias_correction": False, "warmup": "from_zero"},
+        {"epsilon": 0.1},
+        {"epsilon": 0.1, "epsilon_hat": True},
+        {"layer_decay": 0.5},
+        {"layer_decay": 0.5, "layer_decay_of": "gradient", "epsilon": 0.1},
+        {"layer_decay": 0.5, "layer_decay_of": "gradient", "bias_correction": False},
+    ],
+    ids=lambda fields: "-".join(map(str, fields.values())) or "plain",
+)
+@pytest.mark.parametrize("clip", [0.0, 0.5, 1000.0])
+def test_three_steps_equal_the_arithmetic(fields, clip):
+    config = dataclasses.replace(PLAIN, clip=clip, weight_decay=0.3, **fields)
+    found = after(config, 3)
     for name, expected in by_hand(config, parameters(), 3).items():  # 1 - beta2**t has 5 digits in float32
-        np.testing.assert_allclose(named(params)[name], expected, atol=5e-6, rtol=0, err_msg=name)
+        np.testing.assert_allclose(found[name], expected, atol=5e-6, rtol=0, err_msg=name)
+
+
+def first_update(config: OptimizerConfig, name: str) -> jax.Array:
+    optimizer = make_optimizer(config)
+    updates, _ = jax.jit(optimizer.update)(gradients(0), optimizer.init(parameters()), parameters())
+    return named(updates)[name]
+
+
+def test_layer_decay_of_the_rate_slows_the_layers_and_of_the_gradient_only_where_epsilon_is_felt():
+    """The release scales gradients, of which Adam's update keeps the sign and forgets the size."""
+    ratio = {}
+    for of, epsilon in (("rate", 1e-12), ("gradient", 1e-12), ("gradient", 1.0)):
+        config = dataclasses.replace(PLAIN, layer_decay=0.5, layer_decay_of=of, epsilon=epsilon, clip=1e-3)
+        plain = dataclasses.replace(config, layer_decay=1.0)
+        ratio[of, epsilon] = first_update(config, LAYERED[1]) / first_update(plain, LAYERED[1])
+    decayed, same = [[0.25], [0.5], [1.0]], [[1.0]] * 3
+    np.testing.assert_allclose(ratio["rate", 1e-12], decayed, rtol=1e-5)
+    np.testing.assert_allclose(ratio["gradient", 1e-12], same, rtol=1e-5)
+    np.testing.assert_allclose(ratio["gradient", 1.0], decayed, rtol=2e-3)
+
+
+@pytest.mark.parametrize("model", ["bert", "gpt", "xlnet"])
+def test_layer_decay_slows_exactly_what_the_release_declares_inside_of_layers(model):
+    config = cases.MODELS[model]
+    params = jax.eval_shape(lambda: initialize(cases.build(config), jax.random.key(0)))
+    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), params)
+    scaled, _ = scale_layers(0.5).update(ones, optax.EmptyState())
+    untouched = {name for name, leaf in named(scaled).items() if (leaf == 1).all()}
+    outside = {f"layers/attention/{name}" for name in ("content_bias", "distance_bias", "segment_bias", "segment")}
+    expected = {name for name in named(ones) if not name.startswith("layers/")}
+    assert untouched == expected | (outside if isinstance(config, XlnetConfig) else set())
+    for name in named(ones).keys() - untouched:
+        assert [float(leaf.min()) for leaf in named(scaled)[name]] == [0.25, 0.5, 1.0]
+        assert [float(leaf.max()) for leaf in named(scaled)[name]] == [0.25, 0.5, 1.0]
 
 
 def test_the_first_update_without_correction_is_larger_by_the_known_factor():
@@ -97,6 +166,9 @@ def test_exactly_biases_and_norm_scales_are_not_decayed():
         "attention/content_bias": True,
         "norm/scale": False,
         "norm/bias": False,
+        "layers/mlp/kernel": True,
+        "layers/mlp/bias": False,
+        "layers/attention/segment_bias": True,
     }
 
 
@@ -122,7 +194,7 @@ def test_the_optimizer_uses_the_rate_of_each_step():
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "wsd"])
 def test_a_schedule_starts_at_a_share_of_the_peak_and_ends_at_the_end_rate(schedule):
-    config = OptimizerConfig(100, 0.02, 10, schedule, end_rate=0.25, decay_steps=30)
+    config = OptimizerConfig(100, 0.02, 10, schedule=schedule, end_rate=0.25, decay_steps=30)
     assert learning_rate(config, 0) == pytest.approx(0.02 / 10, rel=1e-6)
     assert learning_rate(config, 100) == pytest.approx(0.005, rel=1e-6)
     assert learning_rate(config, 500) == pytest.approx(0.005, rel=1e-6)
@@ -133,8 +205,8 @@ def test_a_schedule_starts_at_a_share_of_the_peak_and_ends_at_the_end_rate(sched
 
 
 def test_constant_stays_at_the_peak_and_wsd_until_its_decay():
-    constant = OptimizerConfig(100, 0.02, 10, "constant", end_rate=0.25)
-    stable = OptimizerConfig(100, 0.02, 10, "wsd", decay_steps=30)
+    constant = OptimizerConfig(100, 0.02, 10, schedule="constant", end_rate=0.25)
+    stable = OptimizerConfig(100, 0.02, 10, schedule="wsd", decay_steps=30)
     assert set(rates(constant, range(9, 120))) == {np.float32(0.02)}
     assert set(rates(stable, range(9, 71))) == {np.float32(0.02)}
     assert learning_rate(stable, 85) == pytest.approx(0.01, rel=1e-5)
@@ -142,7 +214,7 @@ def test_constant_stays_at_the_peak_and_wsd_until_its_decay():
 
 def test_cosine_and_linear_are_halfway_in_the_middle():
     for schedule in ("linear", "cosine"):
-        assert learning_rate(OptimizerConfig(110, 0.02, 10, schedule), 60) == pytest.approx(0.01, rel=1e-5)
+        assert learning_rate(OptimizerConfig(110, 0.02, 10, schedule=schedule), 60) == pytest.approx(0.01, rel=1e-5)
 
 
 def test_no_warmup_begins_at_the_peak_and_only_warmup_ends_there():
@@ -150,8 +222,23 @@ def test_no_warmup_begins_at_the_peak_and_only_warmup_ends_there():
     assert learning_rate(OptimizerConfig(10, 0.5, 10), 9) == 0.5
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_releases_start_at_rate_zero_and_bert_drops_where_the_warm_up_ends(schedule):
+    released = OptimizerConfig(1000, 0.02, 100, warmup="from_zero", schedule=schedule)
+    np.testing.assert_allclose(rates(released, range(101)), 0.02 * np.arange(101) / 100, rtol=1e-6)
+    np.testing.assert_allclose(
+        rates(released, range(100, 1001)), rates(dataclasses.replace(released, warmup="from_one"), range(100, 1001))
+    )
+    bert = dataclasses.replace(released, decay_from="start")
+    share = np.arange(100, 1001) / 1000
+    expected = 1 - share if schedule == "linear" else (1 + np.cos(np.pi * share)) / 2
+    np.testing.assert_allclose(rates(bert, range(100)), rates(released, range(100)))
+    np.testing.assert_allclose(rates(bert, range(100, 1001)), 0.02 * expected, rtol=1e-5, atol=1e-9)
+    assert learning_rate(bert, 99) > learning_rate(bert, 100) < 0.02
+
+
 def test_the_rate_is_the_same_inside_jit():
-    config = OptimizerConfig(1_000_000, 1e-4, 10_000, "cosine", end_rate=0.1)
+    config = OptimizerConfig(1_000_000, 1e-4, 10_000, schedule="cosine", end_rate=0.1)
     compiled = jax.jit(lambda step: learning_rate(config, step))
     for step in (0, 9_999, 10_000, 123_456, 999_999):
         np.testing.assert_allclose(compiled(jnp.int32(step)), learning_rate(config, step), rtol=1e-6)

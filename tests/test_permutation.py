@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -125,9 +126,28 @@ def test_tiny_rows_have_the_targets_they_can_have(spans):
     assert targets.weights.shape == (5, 12)
 
 
-@pytest.mark.parametrize("objective", [PermutationLm(num_predict=8), PermutationLm(unit="word", reuse=16, perm_size=8)])
+@pytest.mark.parametrize("static_draws", [0, 1, 3])
+def test_static_draws_fix_the_targets_of_a_text_one_draw_an_epoch_in_turn_but_never_their_order(static_draws):
+    batch = only_ordinary(50, 64)
+    objective = PermutationLm(num_predict=16, reuse=32, static_draws=static_draws)
+    epochs = [permute(objective, dataclasses.replace(batch, epoch=batch.epoch + epoch))[:2] for epoch in range(7)]
+    for (one, (chosen, inputs)), (other, (again, inputs_again)) in itertools.combinations(enumerate(epochs), 2):
+        same = (chosen == again).all(axis=1)
+        assert same.all() if static_draws and (one - other) % static_draws == 0 else not same.any()
+        for half in (slice(0, 32), slice(32, 64)):
+            assert (inputs.order[:, half] != inputs_again.order[:, half]).any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        PermutationLm(num_predict=8),
+        PermutationLm(unit="word", reuse=16, perm_size=8),
+        PermutationLm(num_predict=8, static_draws=5),
+    ],
+)
 def test_a_row_s_targets_and_order_do_not_depend_on_the_batch_around_it(objective):
-    batch = random_batch(12, 32)
+    batch = dataclasses.replace(random_batch(12, 32), epoch=np.arange(12, dtype=np.int32))
     whole = prepared(objective)(batch, KEY)
     for rows in (np.array([7, 2, 11, 0]), np.arange(12)[::-1]):
         part = prepared(objective)(jax.tree.map(lambda x, rows=rows: x[rows], batch), KEY)
@@ -159,6 +179,7 @@ def test_other_keys_epochs_and_examples_have_other_targets_and_orders_and_the_sa
         ({"longest": 0}, "objective.longest=0"),
         ({"num_predict": 0}, "objective.num_predict=0"),
         ({"predict_one_in": 0.5}, "objective.predict_one_in=0.5"),
+        ({"static_draws": -1}, "objective.static_draws=-1"),
     ],
 )
 def test_wrong_fields_are_refused_by_name(fields, names):

@@ -19,14 +19,19 @@ class OptimizerConfig:
     total_steps: int = 1000
     peak_rate: float = 1e-3
     warmup_steps: int = 100
+    warmup: Literal["from_one", "from_zero"] = "from_one"  # (t + 1) / W, or t / W as in the releases: step 0 is wasted
     schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    decay_from: Literal["warmup", "start"] = "warmup"  # "start": steps of warm-up count as decay, as in BERT's release
     end_rate: float = 0.0  # as a share of peak_rate
     decay_steps: int = 0  # wsd: the length of the final decay
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-6
+    epsilon_hat: bool = False  # epsilon is added before the bias correction, as in TensorFlow's Adam
     bias_correction: bool = True  # False: as in the releases of BERT and XLNet
     weight_decay: float = 0.01  # not on biases and norm scales
+    layer_decay: float = 1.0  # each layer learns this much more slowly than the one above it
+    layer_decay_of: Literal["rate", "gradient"] = "rate"  # as in XLNet's paper, or as in its release
     clip: float = 1.0  # global gradient norm; 0: no clipping
     accumulate: int = 1  # microbatches a step; must divide the batch
 
@@ -35,8 +40,9 @@ class OptimizerConfig:
             value = getattr(self, field)
             if value < least:
                 raise InputError(f"optimizer.{field}={value}: must be at least {least}.")
-        ranges = {"peak_rate": (0, math.inf), "weight_decay": (0, math.inf), "clip": (0, math.inf), "end_rate": (0, 1)}
-        for field, (least, most) in (ranges | {"beta1": (0, 1), "beta2": (0, 1), "epsilon": (0, 1)}).items():
+        ranges = dict.fromkeys(("peak_rate", "weight_decay", "clip"), (0, math.inf))
+        ranges |= dict.fromkeys(("end_rate", "beta1", "beta2", "epsilon", "layer_decay"), (0, 1))
+        for field, (least, most) in ranges.items():
             if not least <= getattr(self, field) <= most:
                 raise InputError(f"optimizer.{field}={getattr(self, field)}: must be between {least} and {most}.")
         if self.warmup_steps > self.total_steps:
