@@ -18,7 +18,7 @@ from data.config import DataConfig
 from data.corpus import Corpus, Document, open_corpus
 from data.shards import FORMAT, Tokens, open_tokens, tokens_writer
 from data.splits import SPLITS, Split, SplitPlan, plan_splits
-from data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from data.tokenizer import RECIPE, AnyTokenizer, Tokenizer, load_tokenizer, train_tokenizer
 
 COMPLETE = "complete.txt"
 """Written last; it holds what there is to say of the split."""
@@ -36,7 +36,7 @@ class Prepared:
     train: Tokens
     validation: Tokens
     test: Tokens
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     corpus_digest: str
     description: str  # name, package versions, digest, documents and bytes of each split
 
@@ -54,12 +54,17 @@ class Prepared:
         return self.tokenizer.digest
 
 
-def prepare(config: DataConfig, report: Report, tokenizer: Tokenizer | None = None) -> Prepared:
+def prepare(config: DataConfig, report: Report, tokenizer: AnyTokenizer | None = None) -> Prepared:
     """The tokenized corpus of `config`, from the cache or built into it; `report` gets a line for each slow stage.
 
     `tokenizer` is one to use instead of training one (a checkpoint's). Raises InputError on a corpus that cannot be
     read, split or fill the vocabulary. Processes that prepare the same data at once do not disturb each other.
     """
+    if config.tokenizer == "imported" and tokenizer is None:
+        raise InputError(
+            "data.tokenizer=imported: there is none beside the run; name the workdir that has it as init_from, or "
+            "train one with data.tokenizer=unigram."
+        )
     cache = Path(config.cache).expanduser()
     _check_writable(cache, config.cache)
     corpus = open_corpus(config)
@@ -89,17 +94,17 @@ def _is_complete(folder: Path) -> bool:
     return (folder / COMPLETE).exists()
 
 
-def _key(config: DataConfig, corpus: Corpus, tokenizer: Tokenizer | None) -> str:
+def _key(config: DataConfig, corpus: Corpus, tokenizer: AnyTokenizer | None) -> str:
     """Changes when corpus, tokenizer, split or format do."""
     if tokenizer or config.tokenizer == "bytes":
         how = [(tokenizer or Tokenizer("bytes")).digest]
     else:
-        how = [config.tokenizer, config.vocab_size, config.tokenizer_sample, sentencepiece.__version__]
+        how = [config.tokenizer, config.vocab_size, config.tokenizer_sample, sentencepiece.__version__, RECIPE]
     parts = [FORMAT, corpus.digest, config.validation, config.test, *how]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _build(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tokenizer: Tokenizer | None) -> None:
+def _build(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tokenizer: AnyTokenizer | None) -> None:
     """Builds beside `folder` and moves it there whole, unless another process was faster."""
     _remove_abandoned(folder.parent)
     building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=BUILDING))
@@ -123,7 +128,7 @@ def _remove_abandoned(cache: Path) -> None:
                 shutil.rmtree(abandoned)
 
 
-def _write(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tokenizer: Tokenizer | None) -> None:
+def _write(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tokenizer: AnyTokenizer | None) -> None:
     report(f"reading {corpus.name}")
     plan = plan_splits(corpus.documents, config.validation, config.test)
     tokenizer = tokenizer or _tokenizer(corpus, plan, config, report)
@@ -132,10 +137,11 @@ def _write(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tok
     (folder / COMPLETE).write_text(plan.note)
 
 
-def _tokenizer(corpus: Corpus, plan: SplitPlan, config: DataConfig, report: Report) -> Tokenizer:
+def _tokenizer(corpus: Corpus, plan: SplitPlan, config: DataConfig, report: Report) -> AnyTokenizer:
     """The tokenizer that `config` names, trained on the training part of the corpus only."""
     if config.tokenizer == "bytes":
         return Tokenizer("bytes")
+    assert config.tokenizer != "imported", "prepare has refused it"
     total = plan.num_bytes["train"]
     sample = min(config.tokenizer_sample, total)
     report(f"training the tokenizer ({config.tokenizer}, {config.vocab_size} pieces) on {sample:,} bytes")
@@ -156,7 +162,7 @@ def _sample(documents: Iterable[Document], sample: int, total: int) -> Iterator[
 
 
 def _tokenize(
-    folder: Path, parts: Iterable[tuple[Split, Document]], total: int, tokenizer: Tokenizer, report: Report
+    folder: Path, parts: Iterable[tuple[Split, Document]], total: int, tokenizer: AnyTokenizer, report: Report
 ) -> None:
     progress = _Progress(total, report)
     with contextlib.ExitStack() as stack:

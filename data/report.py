@@ -194,7 +194,7 @@ def _warnings(config: DataConfig, vocab: Vocab, report: DataReport) -> Iterator[
             f"{report.duplicate_rate:.0%} of the sentences repeat an earlier one, which lowers every loss; "
             "remove boilerplate from the corpus."
         )
-    if config.tokenizer != "bytes" and report.unused_ids > _BYTE_PIECES + _MOST_UNUSED * vocab.size:
+    if config.tokenizer in ("unigram", "bpe") and report.unused_ids > _BYTE_PIECES + _MOST_UNUSED * vocab.size:
         yield (
             f"{report.unused_ids:,} of {vocab.size:,} token ids never occur in the training text and will not be "
             "learned; lower data.vocab_size or give more text."

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int, Int64, Integer, UInt8
 from batch import InputError
 from data.corpus import Document
 from data.sentences import split_sentences
-from data.tokenizer import END, Tokenizer
+from data.tokenizer import AnyTokenizer
 
 FORMAT = 1
 """Of the files below; shards of another format are built anew."""
@@ -37,12 +37,13 @@ class Tokens:
 
     Sentences and documents are ranges of tokens: sentence s is `tokens[sentences[s] : sentences[s + 1]]`. The newline
     belongs to the last sentence of its line, `end` to the last sentence of its document. `sentence_bytes` and
-    `document_bytes` are the same boundaries in the UTF-8 text.
+    `document_bytes` are the same boundaries in the UTF-8 text. A tokenizer without `end` has none, and text that a
+    lossy one gives no token, such as a line of control characters, makes no sentence or document.
     """
 
     tokens: Integer[np.ndarray, " tokens"]
     word_start: Bool[np.ndarray, " tokens"]
-    byte_length: UInt8[np.ndarray, " tokens"]  # UTF-8 bytes that each token stands for
+    byte_length: UInt8[np.ndarray, " tokens"]  # UTF-8 bytes that each token stands for; all 0 if the tokenizer is lossy
     sentences: Int64[np.ndarray, " sentences_and_one"]
     documents: Int64[np.ndarray, " documents_and_one"]
     sentence_bytes: Int64[np.ndarray, " sentences_and_one"]
@@ -69,7 +70,7 @@ class Tokens:
 class TokensWriter:
     """Tokenizes documents into the files of one split; holds one chunk of text at a time."""
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, files: Mapping[str, IO[bytes]]):
+    def __init__(self, folder: Path, tokenizer: AnyTokenizer, files: Mapping[str, IO[bytes]]):
         self._folder, self._tokenizer, self._files = folder, tokenizer, files
         self._types = _types(tokenizer.vocab.size)
         self._written = dict.fromkeys(_TYPES, 0)
@@ -115,16 +116,20 @@ class TokensWriter:
         if not self._texts:
             return
         rows = self._tokenizer.encode_many(self._texts)
+        end = self._tokenizer.vocab.end
         for i in self._ends:
-            rows[i] = np.array([END], np.int32)
+            rows[i] = np.array([] if end is None else [end], np.int32)
         ids = np.concatenate(rows)
-        starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)[:-1]
+        starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        byte_starts = np.cumsum([0, *(len(text.encode()) for text in self._texts)], dtype=np.int64)
         lengths = self._tokenizer.byte_lengths(ids)
-        byte_starts = np.append(0, np.cumsum(lengths, dtype=np.int64))
+        if self._tokenizer.lossless and lengths.sum(dtype=np.int64) != byte_starts[-1]:
+            raise InputError("tokenizer: its tokens do not add up to the text; check its files, or use another one.")
         for name, first in (("sentence", self._sentence_first), ("document", self._document_first)):
+            first = np.array(first)[np.diff(starts[first], append=len(ids)) > 0]
             self._write(f"{name}s", self._written["tokens"] + starts[first])
-            self._write(f"{name}_bytes", self._num_bytes + byte_starts[starts[first]])
-        self._write("word_start", self._word_starts(ids, starts))
+            self._write(f"{name}_bytes", self._num_bytes + byte_starts[first])
+        self._write("word_start", self._word_starts(ids, starts[:-1]))
         self._write("byte_length", lengths)
         self._write("tokens", ids)
         self._counts += np.bincount(ids, minlength=len(self._counts))
@@ -134,7 +139,7 @@ class TokensWriter:
     def _word_starts(self, ids: Int[np.ndarray, " T"], starts: Int[np.ndarray, " texts"]) -> Bool[np.ndarray, " T"]:
         given = np.repeat(self._is_word, np.diff(starts, append=len(ids)))
         word_start = self._tokenizer.word_starts(ids) & ~given
-        word_start[starts] = True
+        word_start[starts[starts < len(ids)]] = True
         return word_start
 
     def _write(self, name: str, values: np.ndarray) -> None:
@@ -143,7 +148,7 @@ class TokensWriter:
 
 
 @contextlib.contextmanager
-def tokens_writer(folder: Path, tokenizer: Tokenizer) -> Iterator[TokensWriter]:
+def tokens_writer(folder: Path, tokenizer: AnyTokenizer) -> Iterator[TokensWriter]:
     """A writer of the split in `folder`, which is complete once the block ends without an error."""
     folder.mkdir(parents=True)
     with contextlib.ExitStack() as stack:

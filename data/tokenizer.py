@@ -22,6 +22,9 @@ import sentencepiece
 from jaxtyping import Bool, Int, Integer, UInt8
 
 from batch import InputError, Vocab
+from data.released import KIND as RELEASED
+from data.released import ReleasedTokenizer, read_released
+from data.scores import with_exact_scores
 from data.sentences import split_sentences
 from data.words import edges_of, edges_of_bytes
 
@@ -29,10 +32,14 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[END]")
 """The first ids, in this order; the 256 bytes follow, then the pieces that were learned."""
 
 FIRST_BYTE, FIRST_PIECE = len(SPECIALS), len(SPECIALS) + 256
+RECIPE = 2
+"""Of `train_tokenizer`: another one makes another tokenizer of the same text."""
+
 PAD, UNK, CLS, SEP, MASK, END = range(len(SPECIALS))
 SPACE = "\u2581"
+_FORCED = re.compile("([\u2581\n]|(?= ))")  # no piece reaches across these
 _RESERVED = re.compile("[\u2581\u2585]")  # sentencepiece skips, or misreads, training text that holds these
-_LONGEST = 1000  # characters of a training sentence; sentencepiece skips those above 4192 bytes
+_LONGEST = 1000  # characters read at once; sentencepiece skips training sentences above 4192 bytes
 _LETTERS_SHARE = 0.75  # of the learned pieces may be single characters; rarer ones are spelled in bytes
 _COVERAGE = 0.9999  # of the text's characters, at most, are pieces of their own
 
@@ -49,12 +56,23 @@ class Tokenizer:
         """SHA-256 of all that the ids depend on."""
         return hashlib.sha256(json.dumps([self.kind, SPECIALS]).encode() + self.model).hexdigest()
 
+    @property
+    def lossless(self) -> bool:
+        """Always: whatever has no piece is spelled in bytes."""
+        return True
+
     @functools.cached_property
     def pieces(self) -> tuple[bytes, ...]:
         """The UTF-8 bytes that each id stands for; none for a special."""
         learned = range(FIRST_PIECE, self._model.get_piece_size()) if self.model else ()
         texts = (self._model.id_to_piece(i).replace(SPACE, " ") for i in learned)
         return (*(b"" for _ in SPECIALS), *(bytes([b]) for b in range(256)), *(text.encode() for text in texts))
+
+    @functools.cached_property
+    def scores(self) -> dict[int, float]:
+        """What the rule prefers pieces by: log probabilities of a unigram model, the order of learning of BPE."""
+        learned = range(FIRST_PIECE, self._model.get_piece_size()) if self.model else ()
+        return {i: self._model.get_score(i) for i in learned}
 
     @functools.cached_property
     def vocab(self) -> Vocab:
@@ -74,11 +92,18 @@ class Tokenizer:
             return [np.frombuffer(text.encode(), np.uint8).astype(np.int32) + FIRST_BYTE for text in texts]
         ids = self._model.encode(texts, num_threads=1)
         for i, text in enumerate(texts):
-            if SPACE in text:
-                parts = self._model.encode(text.split(SPACE), num_threads=1)
-                spelled = [FIRST_BYTE + byte for byte in SPACE.encode()]
-                ids[i] = [*itertools.chain.from_iterable([*part, *spelled] for part in parts)][: -len(spelled)]
+            if SPACE in text or len(text) > _LONGEST:
+                ids[i] = self._encode_in_parts(text)
         return [np.array(row, np.int32) for row in ids]
+
+    def _encode_in_parts(self, text: str) -> list[int]:
+        """The ids of a text with a literal U+2581, or a long one: sentencepiece adds scores up in float32, so that
+        beyond a thousand pieces rounding, not the scores, would choose between two spellings of a word.
+        """
+        parts = _FORCED.split(text)
+        rows = self._model.encode(parts[::2], num_threads=1)
+        marks = ([FIRST_BYTE + byte for byte in mark.encode()] for mark in [*parts[1::2], ""])
+        return [*itertools.chain.from_iterable(itertools.chain(*pair) for pair in zip(rows, marks, strict=True))]
 
     def decode(self, ids: Sequence[int] | Integer[np.ndarray, " T"]) -> str:
         """The text of the ids: exactly what was encoded; specials say nothing, a cut character reads U+FFFD."""
@@ -125,12 +150,21 @@ class Tokenizer:
         return np.array([(True, True)] * len(SPECIALS) + [(False, False)] * 256 + learned).T
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
+AnyTokenizer = Tokenizer | ReleasedTokenizer
+"""Of the same methods: one of ours, or one that came with its weights."""
+
+
+def load_tokenizer(folder: Path) -> AnyTokenizer:
     """The tokenizer that `save` wrote. Raises InputError where it is missing or damaged."""
     try:
         description = json.loads((folder / "tokenizer.json").read_text())
-        tokenizer = Tokenizer(description["kind"], (folder / "tokenizer.model").read_bytes())
+        if description["kind"] == RELEASED:
+            tokenizer = read_released(folder / RELEASED, description["size"])
+        else:
+            tokenizer = Tokenizer(description["kind"], (folder / "tokenizer.model").read_bytes())
         intact = tokenizer.digest == description["digest"]
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"tokenizer {folder}: it cannot be read ({error}); restore or rebuild it.") from None
     if not intact:
@@ -171,7 +205,7 @@ def train_tokenizer(kind: Literal["unigram", "bpe"], vocab_size: int, texts: Ite
         )
     except RuntimeError as error:
         raise _explained(error, vocab_size) from None
-    return Tokenizer(kind, model.getvalue())
+    return Tokenizer(kind, with_exact_scores(model.getvalue()) if kind == "unigram" else model.getvalue())
 
 
 def _training_sentences(texts: Iterable[str]) -> Iterator[str]:

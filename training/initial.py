@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from batch import InputError
-from data.tokenizer import Tokenizer
+from data.tokenizer import AnyTokenizer
 from models.parameters import initialize
 from training.build import Run
 from training.checkpoint import Checkpoints
@@ -20,7 +20,7 @@ POSITIONS = "positions/table"
 """The parameter that may be shorter in the source: it is extended."""
 
 
-def initial_tokenizer(experiment: Experiment) -> Tokenizer | None:
+def initial_tokenizer(experiment: Experiment) -> AnyTokenizer | None:
     """The tokenizer of the run that `init_from` names, whose parameters mean nothing to another one."""
     if experiment.init_from is None:
         return None

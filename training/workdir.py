@@ -7,7 +7,7 @@ from typing import Any
 
 from batch import InputError
 from data.prepare import Prepared
-from data.tokenizer import Tokenizer, load_tokenizer
+from data.tokenizer import AnyTokenizer, load_tokenizer
 from training.config import Experiment, from_dict, to_dict
 
 FILE = "experiment.json"
@@ -25,37 +25,59 @@ def stored_experiment(workdir: Path) -> Experiment:
         raise _damaged(workdir / FILE, error) from error
 
 
-def stored_tokenizer(workdir: Path) -> Tokenizer | None:
+def stored_tokenizer(workdir: Path) -> AnyTokenizer | None:
     """The tokenizer that a workdir's run was trained with, None before its first run."""
     return load_tokenizer(workdir / TOKENIZER) if (workdir / FILE).exists() else None
 
 
-def identity(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
-    """What a run is: cadence and paths may change when it is resumed, nothing of this may."""
+def identity(experiment: Experiment, tokenizer_digest: str, corpus_digest: str | None) -> dict[str, Any]:
+    """What a run is: cadence and paths may change when it is resumed, nothing of this may.
+
+    The digest of the corpus is None for parameters that were imported, which saw none of ours.
+    """
     values = to_dict(experiment)
     for changeable in ("training", "init_from", "remat"):
         values.pop(changeable)
     for path in ("cache", "corpus"):
         values["data"].pop(path)
-    values |= {"corpus_digest": prepared.corpus_digest, "tokenizer_digest": prepared.tokenizer_digest}
+    values |= {"corpus_digest": corpus_digest, "tokenizer_digest": tokenizer_digest}
     return json.loads(json.dumps(values))
+
+
+def stored_identity(workdir: Path) -> dict[str, Any]:
+    """The identity of the run that a workdir holds; fields that came after it have their defaults."""
+    told = _read(workdir)["identity"]
+    return identity(stored_experiment(workdir), str(told.get("tokenizer_digest")), told.get("corpus_digest"))
 
 
 def check_identity(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
     """Raises InputError where a workdir holds another experiment, naming what differs."""
     if (workdir / FILE).exists():
-        _compare(workdir, _flat(_read(workdir)["identity"]), _flat(identity(experiment, prepared)))
+        own = identity(experiment, prepared.tokenizer_digest, prepared.corpus_digest)
+        _compare(workdir, _flat(stored_identity(workdir)), _flat(own))
 
 
 def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
     """Writes down whose folder this is. Raises InputError where it is another experiment's, or cannot be written."""
     check_identity(workdir, experiment, prepared)
-    text = json.dumps({"experiment": to_dict(experiment), "identity": identity(experiment, prepared)}, indent=2)
+    _write(workdir, experiment, prepared.tokenizer, prepared.corpus_digest)
+
+
+def claim_imported(workdir: Path, experiment: Experiment, tokenizer: AnyTokenizer) -> None:
+    """Makes a folder that of imported parameters. Raises InputError where it holds a run, or cannot be written."""
+    if (workdir / FILE).exists():
+        raise InputError(f"--workdir={workdir}: already holds a run; name a new folder.")
+    _write(workdir, experiment, tokenizer, None)
+
+
+def _write(workdir: Path, experiment: Experiment, tokenizer: AnyTokenizer, corpus_digest: str | None) -> None:
+    own = identity(experiment, tokenizer.digest, corpus_digest)
+    text = json.dumps({"experiment": to_dict(experiment), "identity": own}, indent=2)
     building = workdir / f"{FILE}.tmp"
     try:
         if not (workdir / FILE).exists():
             workdir.mkdir(parents=True, exist_ok=True)
-            prepared.tokenizer.save(workdir / TOKENIZER)
+            tokenizer.save(workdir / TOKENIZER)
         building.write_text(text + "\n")
         os.replace(building, workdir / FILE)
     except OSError as error:
@@ -63,9 +85,12 @@ def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
 
 
 def check_corpus(workdir: Path, prepared: Prepared) -> None:
-    """Raises InputError where the corpus is no longer the one that the workdir's run was trained on."""
+    """Raises InputError where the corpus is no longer the one that the workdir's run was trained on.
+
+    Imported parameters were trained on none of ours, so that any will do.
+    """
     stored = _read(workdir)["identity"].get("corpus_digest")
-    if stored != prepared.corpus_digest:
+    if stored is not None and stored != prepared.corpus_digest:
         raise InputError(
             f"--workdir={workdir}: data.corpus has changed since training (now {prepared.corpus_digest[:16]}, then "
             f"{str(stored)[:16]}): its held-out text may have been trained on; restore the corpus."

@@ -1,0 +1,1 @@
+"""Released checkpoints in, ours out: weights, configs and tokenizers of Hugging Face folders."""
