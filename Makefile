@@ -16,15 +16,17 @@ VERSION := $(call version,$(PYTHON))
 VENV := .venv$(if $(filter $(basename $(VERSION)),$(basename $(call version,$(FOUND)))),,-$(basename $(VERSION)))
 INSTALLED := $(VENV)/installed-$(VERSION)
 TOOLS := $(VENV)/tools-$(VERSION)
+PARITY := $(VENV)/parity-$(VERSION)
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one with PYTHON=/path/to/python
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test parity lint clean
 
 help:
 	@echo "make demo   train tiny BERT, GPT and XLNet side by side"
 	@echo "make test   run the tests"
+	@echo "make parity install Hugging Face's PyTorch models and run the tests that compare with them"
 	@echo "make lint   check style, types and spelling"
 	@echo "make clean  remove the environments and every cache in this folder; runs stay"
 
@@ -33,6 +35,9 @@ demo: $(INSTALLED)
 
 test: $(TOOLS)
 	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal $(ARGS)
+
+parity: $(PARITY)
+	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal tests/test_parity_*.py tests/test_*_tokenizers.py $(ARGS)
 
 lint: $(TOOLS)
 	@$(BIN)/ruff check --quiet
@@ -51,6 +56,11 @@ $(INSTALLED): setup.py
 $(TOOLS): $(INSTALLED)
 	@echo "Installing what tests and lint need."
 	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(PARITY): $(TOOLS)
+	@echo "Installing what the parity tests compare with: PyTorch and transformers."
+	@$(INSTALL) --editable '.[parity]'
 	@touch $@
 
 clean:

@@ -24,6 +24,7 @@ setup(
         "numpy>=2",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.12,<1",
+        "safetensors>=0.5",
         "sentencepiece>=0.2",
         "tensorboardX",
     ],
@@ -31,6 +32,9 @@ setup(
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        "hub": ["tokenizers>=0.21"],  # reads tokenizer.json, vocab.txt and merges.txt of Hugging Face folders
+        # What the parity tests compare with. On Linux, PyPI's torch brings CUDA: PyTorch's index has one without.
+        "parity": ["tokenizers>=0.21", "torch==2.13.0", "transformers==5.23.0"],
         "dev": [
             "beartype",
             "hypothesis",

@@ -46,7 +46,11 @@ def get_config(model):
 """Files of experiments are Python; this one, `tiny.py:bert`, stands for those that users write."""
 
 WORDS = ("the", "a", "of", "and", "river", "stone", "boat", "light", "water", "old", "house", "tree", "sings", "runs")
-OWN_FLAGS = ("workdir", "print_config", "dry_run", "profile", "step", "split", "steps", "config")
+OWN_FLAGS = (
+    *("workdir", "print_config", "dry_run", "profile", "step", "split", "steps", "config"),
+    *("from_hf", "to_hf", "allow_missing"),
+    *("tasks", "text", "output", "length", "kappa", "positions", "orders"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

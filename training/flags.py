@@ -36,6 +36,11 @@ def run_command(main: Callable[[], int | None]) -> None:
     _run(lambda _: main(), _parse_flags)
 
 
+def run_with_fields(main: Callable[[list[tuple[str, str]]], int | None]) -> None:
+    """Runs `main(fields)` of a command that finds its experiment itself, and may be told --config.FIELD=VALUE."""
+    _run(main, _parse_with_fields)
+
+
 def parse_experiment(arguments: Sequence[str]) -> Experiment:
     """The experiment that `--config=PATH[:ARGUMENT]` and `--config.FIELD=VALUE` describe; the last of each wins.
 
@@ -134,6 +139,14 @@ def _parse_with_experiment(argv: Sequence[str]) -> Experiment:
     assigned, rest = split_arguments(expanded)
     _parse_flags([argv[0], *rest])
     return parse_experiment([f"--{name}={text}" for name, text in assigned])
+
+
+def _parse_with_fields(argv: Sequence[str]) -> list[tuple[str, str]]:
+    assigned, rest = split_arguments(flags.FLAGS.read_flags_from_files(list(argv[1:])))
+    _parse_flags([argv[0], *rest])
+    if any(name == "config" for name, _ in assigned):
+        raise InputError("--config: this command makes its own experiment; change a field with --config.FIELD=VALUE.")
+    return [(name.removeprefix("config."), text) for name, text in assigned]
 
 
 def _parse_flags(argv: Sequence[str]) -> None:
