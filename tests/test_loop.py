@@ -139,6 +139,27 @@ def test_an_error_of_the_data_thread_ends_the_run_as_itself(config, tmp_path, mo
     assert Checkpoints(tmp_path / "run").steps == [3]
 
 
+def test_a_resumed_run_reads_on_where_its_checkpoint_was_written(config, tmp_path, monkeypatch):
+    run = build_run(commands.experiment(config, "gpt"), lambda line: None)
+    mean, read = Mean(np.float32(1), np.float32(1)), []
+
+    def step(state, batch):
+        read.append(np.asarray(batch.tokens))
+        return state.replace(step=state.step + 1), {"loss": mean, "gradient_norm": mean[0], "parameter_norm": mean[0]}
+
+    def stop(done):
+        if done == 8:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "train_step", lambda run: step)
+    monkeypatch.setattr(Run, "eval_step", lambda run: lambda *_: ({"loss": mean, "unigram_loss": mean}, None))
+    with commands.quick(), pytest.raises(KeyboardInterrupt):
+        training.loop.train(run, tmp_path / "run", before_step=stop)
+    with commands.quick():
+        training.loop.train(run, tmp_path / "run")
+    np.testing.assert_array_equal(read, [run.train.batch(i).tokens for i in (*range(8), *range(6, 12))])
+
+
 def test_prefetch_keeps_the_order_and_stays_little_ahead():
     made, seen = [], []
     for item in prefetch(lambda step: made.append(step) or step, range(3, 20), depth=2):
