@@ -5,12 +5,15 @@ from typing import Any
 
 from batch import InputError, Vocab
 from interop.families import ACTIVATIONS, BERT, FAMILIES, GPT, Family
-from models import BertConfig, GptConfig, XlnetConfig
+from models import BertConfig, GptConfig, ModelConfig, XlnetConfig
 from objectives import CausalLm, MaskedLm, PermutationLm
 from training.config import Experiment
 
-HARMLESS = {"empty_memory", "distance_dropout", "distance_form", "memory_length", "clamp_length", "pair_head"}
-"""Fields of ours that need no counterpart: they change no number of an inference, or are dealt with by name."""
+TOLD_BY_NAME = {"activation", "tied", "memory_length", "clamp_length", "pair_head"}
+"""Fields of ours that `to_config` or the choice of the class tells in words of its own."""
+
+HARMLESS = {"empty_memory", "distance_dropout", "distance_form", "attention_dropout_rate"}
+"""Fields of ours that theirs may lack: they change no weight, and nothing that weights alone could say."""
 
 
 def to_config(experiment: Experiment, vocab: Vocab, vocab_size: int) -> dict[str, Any]:
@@ -18,17 +21,7 @@ def to_config(experiment: Experiment, vocab: Vocab, vocab_size: int) -> dict[str
     model, objective = experiment.model, experiment.objective
     family = next(family for family in FAMILIES if family.config is type(model))
     architecture = _architecture(experiment)
-    handled = {*family.fields.values(), *family.dropouts.values(), *HARMLESS, "activation", "tied"}
-    lacking = [field for field in dataclasses.fields(model) if field.name not in handled | {"attention_dropout_rate"}]
-    for field in lacking:
-        value = getattr(model, field.name)
-        if value != field.default:
-            raise InputError(
-                f"--to_hf: model.{field.name}={value}: {architecture} has no such option; "
-                f"only models with {field.name}={field.default} can go there."
-            )
-    if model.num_segments == 0:
-        raise InputError(f"--to_hf: model.num_segments=0: {architecture} always adds a segment's vector.")
+    _check_options(model, family, architecture)
     names = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
     values: dict[str, Any] = {
         "architectures": [architecture],
@@ -54,6 +47,23 @@ def to_config(experiment: Experiment, vocab: Vocab, vocab_size: int) -> dict[str
             "use_mems_eval": bool(model.memory_length),
         }
     return values
+
+
+def _check_options(model: ModelConfig, family: Family, architecture: str) -> None:
+    """Raises InputError where a field of ours has no counterpart and is not what theirs always is: our default."""
+    told = {*family.fields.values(), *family.dropouts.values(), *TOLD_BY_NAME, *HARMLESS}
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        if field.name not in told and value != field.default:
+            raise InputError(
+                f"--to_hf: model.{field.name}={value}: {architecture} has no such option; "
+                f"only models with {field.name}={field.default} can go there."
+            )
+    if model.num_segments == 0:
+        raise InputError(
+            f"--to_hf: model.num_segments=0: {architecture} always adds a segment's vector; "
+            "only models with segments can go there."
+        )
 
 
 def _architecture(experiment: Experiment) -> str:

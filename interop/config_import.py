@@ -22,7 +22,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text())
     except FileNotFoundError:
-        raise InputError(f"--from_hf={folder}: holds no config.json; name the folder of a checkpoint.") from None
+        raise InputError(
+            f"--from_hf={folder}: holds no config.json; name the folder of a checkpoint, which "
+            "`hf download NAME --local-dir=DIR` fetches."
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"--from_hf: {file} cannot be read ({error}); fetch it again.") from None
     if not isinstance(values, dict):
