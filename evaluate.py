@@ -1,13 +1,17 @@
-"""Measures a checkpoint's own objective on held-out text.
+"""Measures checkpoints on held-out text: their own objective, or tasks that may be compared between objectives.
 
 python evaluate.py --workdir=runs/x --step=best
+python evaluate.py --workdir=runs/bert --workdir=runs/gpt --tasks=likelihood,pseudo --output=eval
 """
 
+import json
 from pathlib import Path
 
 from absl import flags
 
 from batch import InputError
+from evaluation.checkpoints import common_length, given_texts, held_out_texts, open_checkpoint
+from evaluation.tasks import TASKS, Settings, check_tasks, entries
 from training import flags as command_line
 from training.build import build_run
 from training.checkpoint import Checkpoints
@@ -15,15 +19,36 @@ from training.heldout import held_out
 from training.progress import Progress
 from training.workdir import check_corpus, stored_experiment, stored_tokenizer
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of a run")
+WORKDIR = flags.DEFINE_multi_string("workdir", None, "folder of a run; several of them are compared, with --tasks")
 STEP = flags.DEFINE_string("step", "latest", "which checkpoint: latest, best (the least held-out loss), or a step")
 SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "which held-out text")
+TASK = flags.DEFINE_list("tasks", [], f"of {', '.join(TASKS)}; without, each run's own objective")
+TEXT = flags.DEFINE_string("text", None, "a file, a folder or a glob of text to use instead of a held-out split")
+OUTPUT = flags.DEFINE_string("output", None, "folder that eval.json is written to")
+LENGTH = flags.DEFINE_integer("length", 0, "tokens of a block; 0: the shortest window of training", lower_bound=0)
+KAPPA = flags.DEFINE_multi_string("kappa", ["all"], "[MASK]s that a masked model sees from the asked token on, or all")
+POSITIONS = flags.DEFINE_integer(
+    "positions", 16, "tokens of a block that a model is asked for that needs a pass for each; 0: all", lower_bound=0
+)
+ORDERS = flags.DEFINE_integer("orders", 2, "random factorization orders; 0: none", lower_bound=0)
 
 
 def main() -> None:
+    check_tasks(TASK.value)
     if not WORKDIR.value:
         raise InputError("--workdir: missing; name the folder of a run, as in --workdir=runs/x.")
-    workdir = Path(WORKDIR.value)
+    if TASK.value:
+        compare([Path(workdir) for workdir in WORKDIR.value])
+        return
+    for name in ("text", "output"):
+        if flags.FLAGS[name].value is not None:
+            raise InputError(f"--{name}={flags.FLAGS[name].value}: is for tasks; name some, as in --tasks=likelihood.")
+    for workdir in WORKDIR.value:
+        own_objective(Path(workdir))
+
+
+def own_objective(workdir: Path) -> None:
+    """Prints a run's own loss on its held-out text."""
     experiment = stored_experiment(workdir)
     step = Checkpoints(workdir).resolve(STEP.value)
     if SPLIT.value == "test" and not experiment.data.test:
@@ -38,6 +63,58 @@ def main() -> None:
     print(f"{workdir}, step {step}, {SPLIT.value} split, {type(experiment.objective).__name__}")
     for name, value in values.items():
         print(f"  {name:15} {value:,.0f}" if name == "targets" else f"  {name:15} {value:.6f}")
+
+
+def compare(workdirs: list[Path]) -> None:
+    """Prints the tables of the tasks, and writes what is in them."""
+    settings_of = {"kappas": tuple(map(kappa, KAPPA.value)), "positions": POSITIONS.value, "orders": ORDERS.value}
+    output = writable(OUTPUT.value)
+    checkpoints = [open_checkpoint(workdir, STEP.value) for workdir in workdirs]
+    settings = Settings(common_length(checkpoints, LENGTH.value), **settings_of)
+    if TEXT.value:
+        texts, name = given_texts(checkpoints, TEXT.value, print), TEXT.value
+    else:
+        texts, name = held_out_texts(checkpoints, SPLIT.value, print), f"{SPLIT.value} split"
+    asked = entries(checkpoints, texts, settings.length)
+    values = {"text": name, "length": settings.length, "kappas": KAPPA.value, "positions": settings.positions}
+    values["checkpoints"] = [
+        {"workdir": each.name, "step": each.step, "objective": type(each.experiment.objective).__name__}
+        for each in checkpoints
+    ]
+    for entry in asked:
+        blocks = entry.blocks
+        print(
+            f"{entry.name}, step {entry.checkpoint.step}: {name}, {blocks.num_documents:,} documents in "
+            f"{blocks.num_blocks:,} blocks of {settings.length} tokens"
+            + (f", {blocks.num_bytes:,} bytes" if entry.lossless else ", which do not decode to the text: no bytes")
+            + (f"; {blocks.unknown:,} unknown tokens are seen and not scored" if blocks.unknown else "")
+        )
+    for task in TASK.value:
+        found = TASKS[task](asked, settings)
+        values[task] = found.values
+        print(f"\n{task}\n" + "".join(f"\n{table}\n" for table in found.tables), flush=True)
+    if output:
+        (output / "eval.json").write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def kappa(text: str) -> int | None:
+    """The number of [MASK]s that a flag gives; None for all."""
+    if text == "all":
+        return None
+    if not text.isdigit() or not int(text):
+        raise InputError(f"--kappa={text}: must be a number from 1 on, or all.")
+    return int(text)
+
+
+def writable(folder: str | None) -> Path | None:
+    """The folder, made if need be. Raises InputError where it cannot be."""
+    if folder is None:
+        return None
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output={folder}: cannot be written ({error.strerror}); name another folder.") from error
+    return Path(folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""Checkpoints side by side: what each of them is, and the text that all of them can be asked about."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from batch import InputError
+from data.prepare import Prepared, prepare
+from data.shards import Tokens
+from data.tokenizer import AnyTokenizer
+from evaluation.blocks import read_text
+from evaluation.passes import Subject
+from models import build_model
+from models.parameters import initialize
+from training.checkpoint import Checkpoints
+from training.config import Experiment
+from training.keys import named_key
+from training.workdir import check_corpus, stored_experiment, stored_identity, stored_tokenizer
+
+Report = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Checkpoint:
+    workdir: Path
+    step: int
+    experiment: Experiment
+    tokenizer: AnyTokenizer
+    subject: Subject
+
+    @property
+    def name(self) -> str:
+        return str(self.workdir)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it was trained on a corpus of ours, and is not as it was imported."""
+        return stored_identity(self.workdir)["corpus_digest"] is not None
+
+    def untrained(self) -> Subject:
+        """The same model with the weights that its seed draws."""
+        params = jax.jit(lambda key: initialize(self.subject.model, key))(
+            named_key(self.experiment.seed, "initialization")
+        )
+        return dataclasses.replace(self.subject, params=params)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Text:
+    """A held-out text as one checkpoint's tokenizer writes it, and the training text that baselines count."""
+
+    tokens: Tokens
+    train: Tokens | None
+
+
+def open_checkpoint(workdir: Path, which: str) -> Checkpoint:
+    """The checkpoint `which` ("latest", "best" or a step) of a run. Raises InputError where there is none."""
+    experiment, tokenizer = stored_experiment(workdir), stored_tokenizer(workdir)
+    assert tokenizer is not None, "there is an experiment"
+    step = Checkpoints(workdir).resolve(which)
+    params = jax.tree.map(jnp.asarray, Checkpoints(workdir).restore_params(step))
+    size = tokenizer.vocab.size
+    model = build_model(experiment.model, size, precision=experiment.precision, remat=experiment.remat)
+    subject = Subject(experiment.model, model, params, experiment.objective, tokenizer.vocab)
+    return Checkpoint(workdir, step, experiment, tokenizer, subject)
+
+
+def common_length(checkpoints: Sequence[Checkpoint], asked: int) -> int:
+    """Tokens of a block, the start included: what was asked for, or the shortest window of training.
+
+    Raises InputError where a model has fewer positions.
+    """
+    length = asked or min(checkpoint.experiment.data.length for checkpoint in checkpoints)
+    if length < 2:
+        raise InputError(f"--length={length}: must be at least 2, the start and a token.")
+    for checkpoint in checkpoints:
+        longest = checkpoint.experiment.model.longest_window
+        if longest is not None and length > longest:
+            raise InputError(
+                f"--length={length}: {checkpoint.workdir} has model.max_length={longest} positions; set a length up "
+                "to that."
+            )
+    return length
+
+
+def held_out_texts(checkpoints: Sequence[Checkpoint], split: str, report: Report) -> list[Text]:
+    """The held-out split that all checkpoints have in common, for each of them.
+
+    Imported parameters were trained on none of our corpora and take that of the others. Raises InputError where
+    corpora or shares differ.
+    """
+    first = next((each for each in checkpoints if each.is_trained), checkpoints[0])
+    data = first.experiment.data
+    if split == "test" and not data.test:
+        raise InputError("--split=test: the run has data.test=0.0 and kept no such text; use --split=validation.")
+    texts, digests = [], []
+    for each in checkpoints:
+        own = each.experiment.data if each.is_trained else data
+        prepared = prepare(own, report, each.tokenizer)
+        check_corpus(each.workdir, prepared)
+        texts.append(_text(prepared, split))
+        digests.append((prepared.corpus_digest[:16], own.validation, own.test))
+    expected = digests[checkpoints.index(first)]
+    for each, found in zip(checkpoints, digests, strict=True):
+        for field, own, other in zip(("corpus", "validation", "test"), found, expected, strict=True):
+            if own != other:
+                raise InputError(
+                    f"--workdir={each.workdir}: its data.{field} ({own}) is not that of {first.workdir} ({other}), so "
+                    "that they have no held-out text in common; give one with --text=PATH."
+                )
+    return texts
+
+
+def given_texts(checkpoints: Sequence[Checkpoint], path: str, report: Report) -> list[Text]:
+    """The text of a file, a folder or a glob for each checkpoint; without baselines where their corpus is gone."""
+    read: dict[str, Tokens] = {}
+    texts = []
+    for each in checkpoints:
+        digest = each.tokenizer.digest
+        if digest not in read:
+            read[digest] = read_text(path, each.tokenizer)
+        try:
+            train = prepare(each.experiment.data, report, each.tokenizer).train
+        except InputError as error:
+            report(f"no n-gram baselines for {each.workdir}: {error}")
+            train = None
+        texts.append(Text(read[digest], train))
+    return texts
+
+
+def _text(prepared: Prepared, split: str) -> Text:
+    if not prepared.splits[split].num_tokens:
+        raise InputError(f"--split={split}: it holds no text; give more documents, or --text=PATH.")
+    return Text(prepared.splits[split], prepared.train)
