@@ -15,7 +15,7 @@ from interop.config_import import read_config, to_experiment
 from interop.exporting import EXPERIMENT
 from interop.tensors import read_tensors
 from interop.tokenizers import import_tokenizer
-from interop.weights import to_params
+from interop.weights import account, to_params
 from training.build import check_fit
 from training.config import Experiment, from_dict
 from training.overrides import override
@@ -45,6 +45,7 @@ def import_folder(folder: Path, fields: Sequence[tuple[str, str]] = (), *, allow
     if not isinstance(vocab_size, int):
         raise InputError(f"config.json: vocab_size={vocab_size}: must be the rows of the token table; correct it.")
     found = to_experiment(values, set(tensors))
+    account(tensors, found.model, vocab_size, allow)  # before the tokenizer, which may need a package of its own
     tokenizer = import_tokenizer(folder, vocab_size)
     experiment = override(_remembered(folder, values, tokenizer) or found, list(fields))
     check_fit(experiment)

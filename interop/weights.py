@@ -1,5 +1,6 @@
 """Tensors of a Hugging Face checkpoint to our parameters and back, every one accounted for."""
 
+import dataclasses
 import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,37 +18,52 @@ TIED_BIAS = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
 """Copies that BERT's checkpoints may hold of another tensor, beside the head's table."""
 
 
-def to_params(
-    tensors: Mapping[str, Values],
-    config: ModelConfig,
-    vocab_size: int,
-    *,
-    allow: Sequence[str] = (),
-    seed: int = 0,
-) -> tuple[dict[str, Any], list[str]]:
-    """Our parameters from their tensors, and a sentence for each tensor that did not simply fit.
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """The tensors of a checkpoint under our tables' names, what our model expects, and how the two differ."""
 
-    A tensor that is missing, left over or of another shape is refused by name, unless a pattern of `allow` names it:
-    then a missing or misshapen one is drawn anew from `seed`, and one left over is not read. Raises InputError.
-    """
+    tensors: dict[str, Values]
+    shapes: dict[str, tuple[int, ...]]  # of our parameters
+    expected: dict[str, tuple[int, ...]]  # of their tensors
+    problems: dict[str, str]  # a sentence for each tensor that is missing, left over or of another shape
+
+
+def account(tensors: Mapping[str, Values], config: ModelConfig, vocab_size: int, allow: Sequence[str] = ()) -> Account:
+    """Accounts for every tensor. Raises InputError for what does not fit, unless a pattern of `allow` names it."""
     theirs = without_copies(canonical_names(tensors, config), config)
     abstract = jax.eval_shape(lambda: initialize(build_model(config, vocab_size), jax.random.key(0)))
     leaves: dict[str, Any] = traverse_util.flatten_dict(abstract, sep="/")
     shapes = {name: leaf.shape for name, leaf in leaves.items()}
     expected = {name: shape for row in rows(config) for name, shape in tensor_shapes(row, shapes).items()}
     problems = differences({name: tensor.shape for name, tensor in theirs.items()}, expected)
-    named = {name: any(fnmatch.fnmatchcase(name, pattern) for pattern in allow) for name in problems}
-    if not all(named.values()):
-        listed = "; ".join(problem for name, problem in problems.items() if not named[name])
+    refused = [
+        problem
+        for name, problem in problems.items()
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in allow)
+    ]
+    if refused:
         raise InputError(
-            f"--from_hf: {listed}; give the complete checkpoint, or name them, as in --allow_missing='cls.*,lm_loss.*'."
+            f"--from_hf: {'; '.join(refused)}; give the complete checkpoint, or name them, as in "
+            "--allow_missing='cls.*,lm_loss.*'."
         )
-    fresh = problems.keys() & expected.keys()
+    return Account(theirs, shapes, expected, problems)
+
+
+def to_params(
+    tensors: Mapping[str, Values], config: ModelConfig, vocab_size: int, *, allow: Sequence[str] = (), seed: int = 0
+) -> tuple[dict[str, Any], list[str]]:
+    """Our parameters from their tensors, and a sentence for each tensor that did not simply fit.
+
+    Of the tensors that `allow` names, a missing or misshapen one is drawn anew from `seed`, and one left over is not
+    read. Raises InputError as `account` does.
+    """
+    found = account(tensors, config, vocab_size, allow)
+    fresh = found.problems.keys() & found.expected.keys()
     params: dict[str, Any] = traverse_util.flatten_dict(drawn(config, vocab_size, seed), sep="/") if fresh else {}
-    read = {name: np.asarray(theirs[name], np.float32) for name in expected if name not in fresh}
+    read = {name: np.asarray(found.tensors[name], np.float32) for name in found.expected if name not in fresh}
     for row in rows(config):
-        params |= _ours(row, read, shapes, params)
-    notes = [f"{problems[name]}; {'drawn anew' if name in fresh else 'not read'}" for name in problems]
+        params |= _ours(row, read, found.shapes, params)
+    notes = [f"{problem}; {'drawn anew' if name in fresh else 'not read'}" for name, problem in found.problems.items()]
     return traverse_util.unflatten_dict(params, sep="/"), notes
 
 
