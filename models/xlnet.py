@@ -33,9 +33,7 @@ class XlnetConfig(TrunkConfig):
     clamp_length: int = 0  # distances beyond it count as equal; 0: no clamp
     same_length: bool = False  # no query looks back farther than memory_length (Transformer-XL, to evaluate)
     tied_biases: bool = False  # all layers share u, v and b (Transformer-XL; the released XLNets do not)
-    distance_dropout: Literal["shared", "row", "none"] = (
-        "shared"  # one draw of the sinusoids a batch, or a row (release)
-    )
+    distance_dropout: Literal["shared", "row", "none"] = "shared"  # one draw of the sinusoids a batch; row: the release
     distance_form: Literal["factored", "shift"] = "factored"  # docs/positions.md; shift wherever factored cannot serve
     relative_segments: bool = True  # whether attention knows if a key lies in the query's segment
     activation: Activation = "gelu_tanh"
