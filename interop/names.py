@@ -85,8 +85,7 @@ def _bert(config: BertConfig) -> tuple[Row, ...]:
     return (*rows, *pair) if config.pair_head else rows
 
 
-def _gpt(config: GptConfig) -> tuple[Row, ...]:
-    del config
+def _gpt() -> tuple[Row, ...]:
     layer, attention = "transformer.h.{n}", "layers/attention"
     fused = " ".join(f"{attention}/{part}/{{}}" for part in ("query", "key", "value"))
     return (
@@ -103,8 +102,7 @@ def _gpt(config: GptConfig) -> tuple[Row, ...]:
     )
 
 
-def _xlnet(config: XlnetConfig) -> tuple[Row, ...]:
-    del config
+def _xlnet() -> tuple[Row, ...]:
     layer, ours = "transformer.layer.{n}", "layers/attention"
     attention = f"{layer}.rel_attn"
     projections = {"q": "query", "k": "key", "v": "value", "r": "distance"}
@@ -138,9 +136,9 @@ def rows(config: ModelConfig) -> tuple[Row, ...]:
         case BertConfig():
             known = _bert(config)
         case GptConfig():
-            known = _gpt(config)
+            known = _gpt()
         case XlnetConfig():
-            known = _xlnet(config)
+            known = _xlnet()
     return known if config.tied else (*known, _row(UNTIED[type(config)], "output/table"))
 
 

@@ -1,6 +1,5 @@
 """convert.py end to end: what goes out comes back the same, and what cannot go says why."""
 
-import dataclasses
 import json
 import shutil
 
@@ -9,7 +8,8 @@ import pytest
 import safetensors.numpy
 
 import commands
-from data.tokenizer import load_tokenizer
+from batch import InputError
+from data.tokenizer import Tokenizer, load_tokenizer
 from interop.config_export import to_config
 from models import BertConfig, GptConfig, XlnetConfig
 from objectives import CausalLm, MaskedLm, PermutationLm
@@ -131,16 +131,10 @@ SIZE = {"num_layers": 1, "num_heads": 2, "model_dim": 8, "mlp_dim": 8}
     ],
 )
 def test_what_hugging_face_lacks_is_refused_by_name(model, objective, complaint):
-    vocab = dataclasses.replace(load_bytes().vocab)
-    with pytest.raises(Exception, match="--to_hf") as error:
+    vocab = Tokenizer("bytes").vocab
+    with pytest.raises(InputError, match="--to_hf") as error:
         to_config(Experiment(model, objective), vocab, vocab.size)
     assert complaint in str(error.value)
-
-
-def load_bytes():
-    from data.tokenizer import Tokenizer
-
-    return Tokenizer("bytes")
 
 
 def change(file, **values):
@@ -189,7 +183,7 @@ def removed(name):
         (config(position_embedding_type="relative_key"), "position_embedding_type=relative_key"),
         (config(vocab_size=300), "config.json says [300"),
         (config(vocab_size="many"), "vocab_size=many"),
-        (config(vocab_size=20), "20"),
+        (config(vocab_size=20), "config.json says [20"),
         (config(hidden_size="wide"), "hidden_size=wide"),
         (removed("model.safetensors"), "holds no model.safetensors"),
         (cut, "damaged or cut short"),
