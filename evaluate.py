@@ -6,12 +6,22 @@ python evaluate.py --workdir=runs/bert --workdir=runs/gpt --tasks=likelihood,pse
 
 import json
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from batch import InputError
-from evaluation.checkpoints import common_length, given_texts, held_out_texts, open_checkpoint
-from evaluation.tasks import TASKS, Settings, check_tasks, entries
+from evaluation.checkpoints import (
+    Checkpoint,
+    Text,
+    common_length,
+    given_texts,
+    held_out_texts,
+    open_checkpoint,
+)
+from evaluation.figures import save
+from evaluation.task import Entry, Settings
+from evaluation.tasks import TASKS, check_tasks
 from training import flags as command_line
 from training.build import build_run
 from training.checkpoint import Checkpoints
@@ -24,12 +34,15 @@ STEP = flags.DEFINE_string("step", "latest", "which checkpoint: latest, best (th
 SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "which held-out text")
 TASK = flags.DEFINE_list("tasks", [], f"of {', '.join(TASKS)}; without, each run's own objective")
 TEXT = flags.DEFINE_string("text", None, "a file, a folder or a glob of text to use instead of a held-out split")
-OUTPUT = flags.DEFINE_string("output", None, "folder that eval.json is written to")
+PAIRS = flags.DEFINE_string("pairs", None, "a file of minimal pairs in BLiMP's .jsonl or .jsonl.gz, for the task pairs")
+PROBE = flags.DEFINE_string("probe", None, "a file of labeled words or sentences, for the task probe")
+OUTPUT = flags.DEFINE_string("output", None, "folder that eval.json and the figures are written to")
 LENGTH = flags.DEFINE_integer("length", 0, "tokens of a block; 0: the shortest window of training", lower_bound=0)
 KAPPA = flags.DEFINE_multi_string("kappa", ["all"], "[MASK]s that a masked model sees from the asked token on, or all")
 POSITIONS = flags.DEFINE_integer(
     "positions", 16, "tokens of a block that a model is asked for that needs a pass for each; 0: all", lower_bound=0
 )
+ITEMS = flags.DEFINE_integer("items", 256, "questions that are drawn from the text for cloze and curve", lower_bound=2)
 ORDERS = flags.DEFINE_integer("orders", 2, "random factorization orders; 0: none", lower_bound=0)
 
 
@@ -67,34 +80,66 @@ def own_objective(workdir: Path) -> None:
 
 def compare(workdirs: list[Path]) -> None:
     """Prints the tables of the tasks, and writes what is in them."""
-    settings_of = {"kappas": tuple(map(kappa, KAPPA.value)), "positions": POSITIONS.value, "orders": ORDERS.value}
+    asked_with = {
+        "kappas": tuple(map(kappa, KAPPA.value)),
+        "positions": POSITIONS.value,
+        "orders": ORDERS.value,
+        "items": ITEMS.value,
+        "pairs": PAIRS.value,
+        "probe": PROBE.value,
+    }
+    check_files(TASK.value)
     output = writable(OUTPUT.value)
     checkpoints = [open_checkpoint(workdir, STEP.value) for workdir in workdirs]
-    settings = Settings(common_length(checkpoints, LENGTH.value), **settings_of)
-    if TEXT.value:
-        texts, name = given_texts(checkpoints, TEXT.value, print), TEXT.value
-    else:
-        texts, name = held_out_texts(checkpoints, SPLIT.value, print), f"{SPLIT.value} split"
-    asked = entries(checkpoints, texts, settings.length)
-    values = {"text": name, "length": settings.length, "kappas": KAPPA.value, "positions": settings.positions}
+    settings = Settings(common_length(checkpoints, LENGTH.value), **asked_with)
+    texts, values = read_texts(checkpoints)
+    entries = [Entry(*each, settings.length) for each in zip(checkpoints, texts, strict=True)]
+    values |= {"length": settings.length, "kappas": KAPPA.value, "positions": settings.positions}
     values["checkpoints"] = [
         {"workdir": each.name, "step": each.step, "objective": type(each.experiment.objective).__name__}
         for each in checkpoints
     ]
-    for entry in asked:
-        blocks = entry.blocks
-        print(
-            f"{entry.name}, step {entry.checkpoint.step}: {name}, {blocks.num_documents:,} documents in "
-            f"{blocks.num_blocks:,} blocks of {settings.length} tokens"
-            + (f", {blocks.num_bytes:,} bytes" if entry.lossless else ", which do not decode to the text: no bytes")
-            + (f"; {blocks.unknown:,} unknown tokens are seen and not scored" if blocks.unknown else "")
-        )
+    for entry in entries:
+        print(describe(entry, values.get("text")))
     for task in TASK.value:
-        found = TASKS[task](asked, settings)
+        found = TASKS[task].ask(entries, settings)
         values[task] = found.values
         print(f"\n{task}\n" + "".join(f"\n{table}\n" for table in found.tables), flush=True)
-    if output:
-        (output / "eval.json").write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+        if output:  # task by task: what a later one runs into costs nothing that is done
+            save(found.figures, output)
+            (output / "eval.json").write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def read_texts(checkpoints: list[Checkpoint]) -> tuple[list[Text] | list[None], dict[str, Any]]:
+    """The text of each checkpoint and what it is called; none where no task reads it."""
+    if not any(TASKS[task].reads_text for task in TASK.value):
+        return [None] * len(checkpoints), {}
+    if TEXT.value:
+        return given_texts(checkpoints, TEXT.value, print), {"text": TEXT.value}
+    return held_out_texts(checkpoints, SPLIT.value, print), {"text": f"{SPLIT.value} split"}
+
+
+def describe(entry: Entry, text: str | None) -> str:
+    """One line: which checkpoint is asked about how much text."""
+    name = f"{entry.name}, step {entry.checkpoint.step}"
+    if text is None:
+        return name
+    blocks = entry.blocks
+    return (
+        f"{name}: {text}, {blocks.num_documents:,} documents in {blocks.num_blocks:,} blocks of {blocks.length} tokens"
+        + (f", {blocks.num_bytes:,} bytes" if entry.lossless else ", which do not decode to the text: no bytes")
+        + (f"; {blocks.unknown:,} unknown tokens are seen and not scored" if blocks.unknown else "")
+    )
+
+
+def check_files(tasks: list[str]) -> None:
+    """Raises InputError where a task lacks its file, or a file its task."""
+    for task in ("pairs", "probe"):
+        given = flags.FLAGS[task].value
+        if task in tasks and not given:
+            raise InputError(f"--tasks={task}: asks what a file says; name one with --{task}=FILE.")
+        if given and task not in tasks:
+            raise InputError(f"--{task}={given}: no task reads it; add {task} to --tasks.")
 
 
 def kappa(text: str) -> int | None:

@@ -122,13 +122,17 @@ def given_texts(checkpoints: Sequence[Checkpoint], path: str, report: Report) ->
         digest = each.tokenizer.digest
         if digest not in read:
             read[digest] = read_text(path, each.tokenizer)
-        try:
-            train = prepare(each.experiment.data, report, each.tokenizer).train
-        except InputError as error:
-            report(f"no n-gram baselines for {each.workdir}: {error}")
-            train = None
-        texts.append(Text(read[digest], train))
+        texts.append(Text(read[digest], training_text(each, report)))
     return texts
+
+
+def training_text(checkpoint: Checkpoint, report: Report) -> Tokens | None:
+    """What the checkpoint was trained on, for baselines to count; None where it is gone."""
+    try:
+        return prepare(checkpoint.experiment.data, report, checkpoint.tokenizer).train
+    except InputError as error:
+        report(f"no n-gram baselines for {checkpoint.workdir}: {error}")
+        return None
 
 
 def _text(prepared: Prepared, split: str) -> Text:

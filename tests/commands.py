@@ -49,7 +49,7 @@ WORDS = ("the", "a", "of", "and", "river", "stone", "boat", "light", "water", "o
 OWN_FLAGS = (
     *("workdir", "print_config", "dry_run", "profile", "step", "split", "steps", "config"),
     *("from_hf", "to_hf", "allow_missing"),
-    *("tasks", "text", "output", "length", "kappa", "positions", "orders"),
+    *("tasks", "text", "output", "length", "kappa", "positions", "orders", "items", "pairs", "probe"),
 )
 
 

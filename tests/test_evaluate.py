@@ -138,7 +138,7 @@ def test_a_sample_is_the_full_likelihood_within_its_error(folder):
     ("arguments", "said"),
     [
         (["--tasks=likelihoods"], ["--tasks=likelihoods", "no such task", ", ".join(TASKS)]),
-        (["--tasks=likelihood,cloze"], ["--tasks=cloze", "no such task"]),
+        (["--tasks=likelihood,closed"], ["--tasks=closed", "no such task"]),
         (["--tasks=likelihood", "--kappa=none"], ["--kappa=none", "from 1 on, or all"]),
         (["--tasks=likelihood", "--kappa=0"], ["--kappa=0"]),
         (["--tasks=likelihood", "--positions=1"], ["--positions=1", "at least 2"]),
