@@ -1,16 +1,9 @@
 """Measures both forms of XLNet's distances side by side, and prints a table in Markdown.
 
 python -m benchmarks.xlnet_positions --repeats=20
-
-Each repeat times one form and then the other, so that whatever else the machine does falls upon both.
 """
 
 import dataclasses
-import os
-import subprocess
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -19,7 +12,8 @@ import numpy as np
 from absl import app, flags
 from flax import nnx
 
-from batch import Batch, Inputs, Vocab
+from batch import Batch, Inputs
+from benchmarks.timing import VOCAB, Timed, conditions, interleaved, quartiles
 from configs.shared import MINI, TINY
 from models import XlnetConfig, build_model
 from models.parameters import initialize
@@ -31,14 +25,11 @@ from training.optimizer import make_optimizer
 from training.state import init_state
 from training.step import make_train_step
 
-REPEATS = flags.DEFINE_integer("repeats", 20, "timings of each form for each row of the table", lower_bound=1)
 WHAT = flags.DEFINE_enum("what", "all", ["all", "layer", "step"], "one attention layer, or whole training steps")
 
 Form = Literal["shift", "factored"]
-Timed = Callable[[], Any]
 FORMS: tuple[Form, ...] = ("shift", "factored")
 NO_DROPOUT: dict[str, Any] = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0}
-VOCAB = Vocab(size=4096, special=(0, 1, 2, 3), pad=0, cls=1, sep=2, mask=3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,40 +126,21 @@ def random_batch(rows: int, length: int) -> Batch:
     )
 
 
-def seconds(run: Timed) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - start
-
-
-def compare(runs: dict[Form, Timed], repeats: int) -> str:
+def compare(runs: dict[Form, Timed]) -> str:
     """Median milliseconds of each form, and the quartiles of their ratio over the repeats."""
-    for run in [*runs.values()] * 2:  # compile, and run once more to be warm
-        seconds(run)
-    times = np.array([[seconds(runs[form]) for form in FORMS] for _ in range(repeats)])
-    low, middle, high = np.quantile(times[:, 1] / times[:, 0], [0.25, 0.5, 0.75])
+    times = interleaved([runs[form] for form in FORMS])
     shift, factored = 1000 * np.median(times, axis=0)
-    return f"{shift:.1f} | {factored:.1f} | {middle:.2f} ({low:.2f} to {high:.2f})"
-
-
-def commit() -> str:
-    """The commit of the checkout, and whether files differ from it."""
-    git = lambda *args: subprocess.run(  # noqa: E731
-        ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return git("rev-parse", "--short", "HEAD") + (" and a changed working tree" if git("status", "--porcelain") else "")
+    return f"{shift:.1f} | {factored:.1f} | {quartiles(times[:, 1] / times[:, 0])}"
 
 
 def main(_: list[str]) -> None:
-    device = jax.devices()[0]
-    where = f"{device.platform} ({device.device_kind}, {os.cpu_count()} cores)"
-    print(f"{where}, jax {jax.__version__}, commit {commit()}, {REPEATS.value} repeats\n")
+    print(f"{conditions()}\n")
     print("| what | B | L | M | P | D | H | shift, ms | factored, ms | factored / shift, median (quartiles) |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     if WHAT.value in ("all", "layer"):
         for size in LAYERS:
             shape = " | ".join(map(str, (size.rows, size.length, size.memory, size.predict, size.dim, size.heads)))
-            result = compare({form: layer(size, form) for form in FORMS}, REPEATS.value)
+            result = compare({form: layer(size, form) for form in FORMS})
             print(f"| one layer | {shape} | {result} |", flush=True)
     if WHAT.value in ("all", "step"):
         for name, shared in STEPS.items():
@@ -176,7 +148,7 @@ def main(_: list[str]) -> None:
             predict = sum(count for _, count in PermutationLm().halves(e.data.length))
             sizes = (e.data.batch_size, e.data.length, e.model.memory_length, predict)
             shape = " | ".join(map(str, (*sizes, e.model.model_dim, e.model.num_heads)))
-            result = compare({form: step(e, form) for form in FORMS}, REPEATS.value)
+            result = compare({form: step(e, form) for form in FORMS})
             print(f"| training step, {name} | {shape} | {result} |", flush=True)
 
 

@@ -7,8 +7,7 @@ each term is a distribution over what may stand at t, so that their product is o
 """
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from batch import InputError
+from evaluation.batched import Watch, in_batches, silent
 from evaluation.blocks import Blocks
 from evaluation.passes import Judged, Subject
 from evaluation.scores import Score, block_sums, token_scores
@@ -24,15 +24,8 @@ from models.flops import forward_flops
 ROWS = 16
 """Rows that a text is cut into where memory is carried; how many of them are read at once changes nothing."""
 
-Watch = Callable[[int, int], None]
-"""Is told how many passes are done, and of how many."""
-
 Visible = Callable[[Int[np.ndarray, " Q"], Int[np.ndarray, " Q"]], tuple[Bool[np.ndarray, "Q L"], ...]]
 """What is shown and what is hidden, for questions about places (second argument) of blocks (first argument)."""
-
-
-def silent(done: int, total: int) -> None:
-    """Watches nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +90,7 @@ def in_order(
         asked, passes, predictions = blocks.scored, 1.0, blocks.length - 1
     else:
         asked = sampled(blocks, options)
-        log_p, leaked = ask(subject, blocks, asked, _before(blocks, ranks, options.kappa), options.batch, watch)
+        log_p, leaked = ask(subject, blocks, asked, before(blocks, ranks, options.kappa), options.batch, watch)
         passes, predictions = asked.sum() / blocks.num_blocks, 1
         kappa = "all" if options.kappa is None else options.kappa
         name, context = f"{name}, κ={kappa}", f"{context}; [MASK] at {kappa} places from it on"
@@ -171,33 +164,16 @@ def ask(
     log_p, leaked = _unasked(blocks)
     block, place = np.nonzero(asked)
 
-    def answers() -> Iterator[tuple[Int[np.ndarray, " B"], Any]]:
-        for part in _groups(len(block), min(batch, int(blocks.scored.sum()))):
-            where, target = block[part], place[part]
-            yield part, subject.single(subject.params, blocks.tokens[where], *visible(where, target), target)
+    def single(part: Int[np.ndarray, " B"]) -> Any:
+        where, target = block[part], place[part]
+        return subject.single(subject.params, blocks.tokens[where], *visible(where, target), target)
 
-    for part, answer in one_late(answers()):
+    for part, answer in in_batches(len(block), batch, single, watch):
         log_p[block[part], place[part]], leaked[block[part], place[part]] = answer
-        watch(int(part[-1]) + 1, len(block))
     return log_p, leaked
 
 
-def one_late(answers: Iterator[tuple[Int[np.ndarray, " B"], Any]]) -> Iterator[tuple[Int[np.ndarray, " B"], Any]]:
-    """The answers on the host, each fetched while the device works on the next."""
-    pending = None
-    for rows, answer in itertools.chain(answers, [(None, None)]):
-        if pending is not None:
-            yield pending[0], jax.device_get(pending[1])
-        pending = None if rows is None else (rows, answer)
-
-
-def mixture(scores: Sequence[Score], num_blocks: int) -> Float64[np.ndarray, " N"]:
-    """The log-probability of each block under the even mixture of the orders: log mean exp, a likelihood itself."""
-    sums = np.stack([block_sums(score, num_blocks) for score in scores])
-    return np.logaddexp.reduce(sums, axis=0) - np.log(len(scores))
-
-
-def _before(blocks: Blocks, ranks: Int[np.ndarray, "N L"], kappa: int | None) -> Visible:
+def before(blocks: Blocks, ranks: Int[np.ndarray, "N L"], kappa: int | None) -> Visible:
     """Shows what has a lower rank; hides the asked token and those of the next kappa - 1 ranks."""
     real = blocks.real
 
@@ -210,31 +186,29 @@ def _before(blocks: Blocks, ranks: Int[np.ndarray, "N L"], kappa: int | None) ->
     return visible
 
 
+def mixture(scores: Sequence[Score], num_blocks: int) -> Float64[np.ndarray, " N"]:
+    """The log-probability of each block under the even mixture of the orders: log mean exp, a likelihood itself."""
+    sums = np.stack([block_sums(score, num_blocks) for score in scores])
+    return np.logaddexp.reduce(sums, axis=0) - np.log(len(scores))
+
+
 def _in_one_pass(
     subject: Subject, blocks: Blocks, ranks: Int[np.ndarray, "N L"], batch: int, watch: Watch
 ) -> tuple[Float64[np.ndarray, "N L"], Float64[np.ndarray, "N L"]]:
     log_p, leaked = _unasked(blocks)
-    batch = min(batch, blocks.num_blocks)
-    real, fresh = blocks.real, np.ones(batch, bool)
+    real = blocks.real
 
-    def answers() -> Iterator[tuple[Int[np.ndarray, " B"], Judged]]:
-        for part in _groups(blocks.num_blocks, batch):
-            yield part, subject.chain(subject.params, None, fresh, blocks.tokens[part], real[part], ranks[part])[0]
+    def chain(part: Int[np.ndarray, " B"]) -> Judged:
+        fresh = np.ones(len(part), bool)
+        return subject.chain(subject.params, None, fresh, blocks.tokens[part], real[part], ranks[part])[0]
 
-    for part, judged in one_late(answers()):
+    for part, judged in in_batches(blocks.num_blocks, batch, chain, watch):
         _keep(log_p, leaked, part, judged)
-        watch(int(part[-1]) + 1, blocks.num_blocks)
     return log_p, leaked
 
 
 def _unasked(blocks: Blocks) -> tuple[Float64[np.ndarray, "N L"], Float64[np.ndarray, "N L"]]:
     return np.full(blocks.scored.shape, np.nan), np.full(blocks.scored.shape, np.nan)
-
-
-def _groups(count: int, batch: int) -> Iterator[Int[np.ndarray, " B"]]:
-    """0, ..., count - 1 in groups of one size; the last repeats its last, whose answer is the same twice."""
-    for first in range(0, count, batch):
-        yield np.minimum(np.arange(first, first + batch), count - 1)
 
 
 def _keep(log_p: np.ndarray, leaked: np.ndarray, rows: Int[np.ndarray, " B"], judged: Any) -> None:

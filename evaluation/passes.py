@@ -24,6 +24,13 @@ from objectives import CausalLm, MaskedLm, Objective, PermutationLm
 Judged = tuple[Float[Array, "B P"], Float[Array, "B P"]]
 """Log-probabilities over the ids that text can hold, and the probability of the others before renormalization."""
 
+Judge = Callable[[Float[Array, "B P V"], Int[Array, "B P"], Vocab], Any]
+"""What is kept of the logits of a pass, beside the labels: arrays, or tuples of arrays, that begin with "B P"."""
+
+NEAR, FAR = 1 << 19, 1 << 24
+"""Logits that are there at once: as many as stay in a core's cache, where reading them again is nearly free; or as
+many as keep an accelerator busy."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
@@ -65,18 +72,26 @@ class Subject:
     @property
     def chain(self) -> Callable[..., tuple[Judged, Memory | None]]:
         """The jitted pass over rows in one order: see `_chain`."""
-        assert self.one_pass
-        return _chain(self.model, self.vocab, "query" if self.any_order else "left" if self.backward else "right")
+        return self.chain_judged(judge)
 
     @property
     def single(self) -> Callable[..., tuple[Float[Array, " B"], Float[Array, " B"]]]:
         """The jitted pass over rows of which one token is asked: see `_single`."""
+        return self.single_judged(judge)
+
+    def chain_judged(self, by: Judge) -> Callable[..., tuple[Any, Memory | None]]:
+        """The same pass as `chain`, of which something else is kept."""
+        assert self.one_pass
+        return _chain(self.model, self.vocab, "query" if self.any_order else "left" if self.backward else "right", by)
+
+    def single_judged(self, by: Judge) -> Callable[..., Any]:
+        """The same pass as `single`, of which something else is kept."""
         assert self.any_order
-        return _single(self.model, self.vocab, isinstance(self.objective, PermutationLm))
+        return _single(self.model, self.vocab, isinstance(self.objective, PermutationLm), by)
 
 
 @functools.cache
-def _chain(model: Model, vocab: Vocab, reads: str) -> Callable[..., tuple[Judged, Memory | None]]:
+def _chain(model: Model, vocab: Vocab, reads: str, by: Judge) -> Callable[..., tuple[Any, Memory | None]]:
     """A function of parameters, memory, `fresh`, tokens, real and ranks: what it gives x_1 ... x_(L-1), and the memory.
 
     The content stream that `reads` "right" or "left" predicts its neighbor, whatever the ranks. The "query" stream
@@ -91,7 +106,7 @@ def _chain(model: Model, vocab: Vocab, reads: str) -> Callable[..., tuple[Judged
         tokens: Int[Array, "B L"],
         real: Bool[Array, "B L"],
         ranks: Int[Array, "B L"],
-    ) -> tuple[Judged, Memory | None]:
+    ) -> tuple[Any, Memory | None]:
         memory = memory if memory is None or forget is None else forget(memory, fresh)
         shown, after = tokens, jnp.arange(1, tokens.shape[1])
         index = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
@@ -104,13 +119,13 @@ def _chain(model: Model, vocab: Vocab, reads: str) -> Callable[..., tuple[Judged
         inputs = _inputs(shown, real, order, jnp.broadcast_to(predict, tokens[:, 1:].shape), blind=reads == "query")
         bound = nnx.merge(graphdef, params)
         output = bound(inputs, memory)
-        return judge(bound.logits(output.hidden), tokens[:, 1:], vocab), output.memory
+        return _judged(bound, output.hidden, tokens[:, 1:], vocab, by), output.memory
 
     return jax.jit(chain)
 
 
 @functools.cache
-def _single(model: Model, vocab: Vocab, blind: bool) -> Callable[..., tuple[Float[Array, " B"], Float[Array, " B"]]]:
+def _single(model: Model, vocab: Vocab, blind: bool, by: Judge) -> Callable[..., Any]:
     """A function of parameters, tokens, shown, hidden and target: what it gives the token at `target` of each row.
 
     It sees the tokens that are `shown`, and that there are tokens where they are `hidden`; nothing else. A query stream
@@ -125,26 +140,47 @@ def _single(model: Model, vocab: Vocab, blind: bool) -> Callable[..., tuple[Floa
         shown: Bool[Array, "B L"],
         hidden: Bool[Array, "B L"],
         target: Int[Array, " B"],
-    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    ) -> Any:
         text = tokens if mask is None or blind else jnp.where(shown, tokens, mask)
         order = hidden.astype(jnp.int32) if blind else jnp.zeros_like(tokens)
         inputs = _inputs(text, shown | hidden, order, target[:, None], blind=blind)
         bound = nnx.merge(graphdef, params)
-        logits = bound.logits(bound(inputs).hidden)
-        log_p, leaked = judge(logits, jnp.take_along_axis(tokens, target[:, None], axis=1), vocab)
-        return log_p[:, 0], leaked[:, 0]
+        judged = _judged(bound, bound(inputs).hidden, jnp.take_along_axis(tokens, target[:, None], axis=1), vocab, by)
+        return jax.tree.map(lambda found: found[:, 0], judged)
 
     return jax.jit(single)
+
+
+def _judged(model: Model, hidden: Float[Array, "B P D"], labels: Int[Array, "B P"], vocab: Vocab, by: Judge) -> Any:
+    """What is kept of the logits, which are there for a few rows at a time."""
+    rows, predictions = labels.shape
+    most = max(1, (NEAR if jax.default_backend() == "cpu" else FAR) // (predictions * vocab.size))
+    few = next(count for count in range(min(most, rows), 0, -1) if rows % count == 0)
+    if few == rows:
+        return by(model.logits(hidden), labels, vocab)
+    parts = (hidden.reshape(-1, few, *hidden.shape[1:]), labels.reshape(-1, few, predictions))
+    kept = jax.lax.map(lambda part: by(model.logits(part[0]), part[1], vocab), parts)
+    return jax.tree.map(lambda found: found.reshape(rows, *found.shape[2:]), kept)
 
 
 def judge(logits: Float[Array, "B P V"], labels: Int[Array, "B P"], vocab: Vocab) -> Judged:
     """What the logits give the labels."""
     possible = emittable(vocab)
-    excluded = jnp.asarray(np.where(possible, 0, -np.inf), logits.dtype)  # added: a CPU selects four times as slowly
-    within = jax.nn.logsumexp(logits + excluded[None, None], axis=-1)
+    within = jax.nn.logsumexp(_possible(logits, vocab), axis=-1)
     beyond = jax.nn.logsumexp(logits[:, :, np.flatnonzero(~possible)], axis=-1)
     log_p = jnp.take_along_axis(logits, labels[:, :, None], axis=2)[:, :, 0] - within
     return log_p, jax.nn.sigmoid(beyond - within)
+
+
+def distribution(logits: Float[Array, "B P V"], labels: Int[Array, "B P"], vocab: Vocab) -> Float[Array, "B P V"]:
+    """All log-probabilities over the ids that text can hold; -inf for the others."""
+    return jax.nn.log_softmax(_possible(logits, vocab))
+
+
+def _possible(logits: Float[Array, "B P V"], vocab: Vocab) -> Float[Array, "B P V"]:
+    """The logits of the ids that text can hold; -inf for the others."""
+    excluded = jnp.asarray(np.where(emittable(vocab), 0, -np.inf), logits.dtype)
+    return logits + excluded[None, None]  # added: a CPU selects four times as slowly
 
 
 def start_last(tokens: Int[Array, "B L"], real: Bool[Array, "B L"]) -> Int[Array, "B L"]:

@@ -8,8 +8,9 @@ never with a likelihood.
 import numpy as np
 from jaxtyping import Bool, Int
 
+from evaluation.batched import Watch, silent
 from evaluation.blocks import Blocks
-from evaluation.likelihood import Options, Visible, Watch, ask, pass_flops, sampled, silent
+from evaluation.likelihood import Options, Visible, ask, pass_flops, sampled
 from evaluation.passes import Subject
 from evaluation.scores import Score, token_scores
 
@@ -18,7 +19,7 @@ def pseudo_log_likelihood(
     subject: Subject, blocks: Blocks, options: Options | None = None, watch: Watch = silent
 ) -> Score:
     """PLL: the sum of log p(x_t | all other tokens of the block) (Salazar et al. 2020)."""
-    return _pseudo(subject, blocks, "PLL", "the block on both sides", _all_but(blocks, whole=False), options, watch)
+    return _pseudo(subject, blocks, "PLL", "the block on both sides", all_but(blocks, whole=False), options, watch)
 
 
 def word_left_to_right(
@@ -29,7 +30,21 @@ def word_left_to_right(
     PLL gives a rare word of several pieces too much: each piece all but says what the others are.
     """
     context = "the block on both sides, without the rest of its word"
-    return _pseudo(subject, blocks, "PLL-word-l2r", context, _all_but(blocks, whole=True), options, watch)
+    return _pseudo(subject, blocks, "PLL-word-l2r", context, all_but(blocks, whole=True), options, watch)
+
+
+def all_but(blocks: Blocks, *, whole: bool) -> Visible:
+    """Hides the asked token and, of a `whole` word, what follows it there."""
+    real, index = blocks.real, np.arange(blocks.length)[None]
+
+    def visible(block: Int[np.ndarray, " Q"], place: Int[np.ndarray, " Q"]) -> tuple[Bool[np.ndarray, "Q L"], ...]:
+        hidden = index == place[:, None]
+        if whole:
+            word = blocks.word[block]
+            hidden |= (word == np.take_along_axis(word, place[:, None], axis=1)) & (index > place[:, None])
+        return real[block] & ~hidden, hidden
+
+    return visible
 
 
 def perplexity(score: Score) -> float:
@@ -59,17 +74,3 @@ def _pseudo(
         flops=passes * pass_flops(subject, blocks.length, 1),
         tokens=token_scores(blocks, log_p, leaked, asked),
     )
-
-
-def _all_but(blocks: Blocks, *, whole: bool) -> Visible:
-    """Hides the asked token and, of a `whole` word, what follows it there."""
-    real, index = blocks.real, np.arange(blocks.length)[None]
-
-    def visible(block: Int[np.ndarray, " Q"], place: Int[np.ndarray, " Q"]) -> tuple[Bool[np.ndarray, "Q L"], ...]:
-        hidden = index == place[:, None]
-        if whole:
-            word = blocks.word[block]
-            hidden |= (word == np.take_along_axis(word, place[:, None], axis=1)) & (index > place[:, None])
-        return real[block] & ~hidden, hidden
-
-    return visible

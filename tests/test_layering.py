@@ -18,7 +18,7 @@ ALLOWED = {
     "configs": {"batch", "objectives", "models", "data", "training"},
     "interop": {"batch", "objectives", "models", "data", "training"},
     "evaluation": {"batch", "objectives", "models", "data", "training"},
-    "benchmarks": {"batch", "objectives", "models", "data", "training", "configs"},
+    "benchmarks": {"batch", "objectives", "models", "data", "training", "configs", "evaluation"},
     "entry point": {"batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation"},
 }
 FORBIDDEN_ELSEWHERE = {"data": {"jax", "jaxlib", "flax", "optax", "orbax"}}  # host code, NumPy only

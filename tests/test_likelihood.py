@@ -10,7 +10,7 @@ import pytest
 import scoring
 from batch import InputError, Vocab
 from cases import MODELS, build, given, loud, read
-from evaluation import likelihood
+from evaluation import likelihood, passes
 from evaluation.blocks import cut, emittable, start_token
 from evaluation.likelihood import Options, any_order, carried, in_order, left_to_right, mixture, random_order
 from evaluation.orders import consistency
@@ -109,6 +109,16 @@ def test_how_many_rows_are_read_at_once_changes_nothing_where_memory_is_carried(
     blocks, asked = cut(texts(), VOCAB, SIZE + 1, carried=True), subject("memory-permutation")
     one, other = (carried(asked, blocks, Options(batch=size)) for size in (3, 16))
     np.testing.assert_allclose(one.tokens.log_p, other.tokens.log_p, rtol=1e-5, atol=1e-5)
+
+
+def test_logits_that_are_read_a_few_rows_at_a_time_say_the_same(monkeypatch):
+    asked = subject("gpt-causal")
+    whole = left_to_right(asked, BLOCKS, Options(batch=9))
+    for rows, batch in ((1, 5), (2, 6)):  # another number of rows than elsewhere: the pass is traced anew
+        monkeypatch.setattr(passes, "NEAR", rows * SIZE * VOCAB.size)
+        parts = left_to_right(asked, BLOCKS, Options(batch=batch))
+        np.testing.assert_allclose(parts.tokens.log_p, whole.tokens.log_p, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(parts.tokens.leaked, whole.tokens.leaked, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gpt-causal", "gpt-backward", "bert-masked", "xlnet-permutation"])
