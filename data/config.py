@@ -10,7 +10,7 @@ from batch import InputError
 class DataConfig:
     """The data of one experiment. Everything but `cache` (and the path of `corpus`) is part of its identity."""
 
-    corpus: str = "docstrings"  # "docstrings", or a file, a folder or a glob of .txt .gz .jsonl
+    corpus: str = "docstrings"  # or a file, a folder or a glob of .txt .gz .jsonl, or a source as in markov:symbols=16
     text_field: str = "text"  # of .jsonl lines
     word_separator: str = ""  # marks word boundaries in the corpus and is removed (for Chinese segmentations)
     tokenizer: Literal["unigram", "bpe", "bytes", "imported"] = "unigram"  # imported: came with its weights

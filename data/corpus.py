@@ -1,4 +1,4 @@
-"""Documents of a text corpus, streamed: a file, a folder or a glob of UTF-8 text, or the embedded docstrings."""
+"""Documents of a text corpus, streamed: a file, a folder or a glob of UTF-8 text, the docstrings, or a known source."""
 
 import contextlib
 import dataclasses
@@ -12,10 +12,12 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from batch import InputError
 from data.config import DataConfig
 from data.docstrings import docstrings_file, versions
+from data.sources import is_source, source_file
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz", ".gz")
 """What is read of a folder; a file or a glob may name anything, and is text unless it ends in .jsonl or .jsonl.gz."""
@@ -102,6 +104,8 @@ def open_corpus(config: DataConfig) -> Corpus:
     cache = Path(config.cache).expanduser()
     if config.corpus == "docstrings":
         files, made_of = (docstrings_file(cache),), tuple(versions().items())
+    elif is_source(config.corpus):
+        files, made_of = (source_file(config.corpus, cache),), ()
     else:
         files, made_of = _files(config.corpus), ()
     corpus = Corpus(config.corpus, files, config.text_field, config.word_separator, cache, made_of)
@@ -121,7 +125,10 @@ def _files(corpus: str) -> tuple[Path, ...]:
             raise InputError(f"data.corpus={corpus}: the folder holds no text; it needs {' '.join(SUFFIXES)} files.")
         return tuple(files)
     if not glob.has_magic(corpus):
-        raise InputError(f"data.corpus={corpus}: no such file or folder; name one, a glob, or docstrings.")
+        raise InputError(
+            f"data.corpus={corpus}: no such file or folder; name one, a glob, docstrings, or a source as in "
+            "markov:symbols=16."
+        )
     files = sorted(Path(found) for found in glob.glob(str(path), recursive=True))
     files = [found for found in files if found.is_file()]
     if not files:
@@ -149,30 +156,39 @@ def _text_blocks(path: Path) -> Iterator[list[str]]:
         yield block
 
 
-def _json_texts(path: Path, field: str) -> Iterator[list[str]]:
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """The numbers of the lines of a .jsonl or .jsonl.gz file, and what they hold."""
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
-        text = _json_text(line, field, f"data.corpus: line {number} of {path}")
-        if lines := [part for part in text.replace("\r\n", "\n").split("\n") if part.strip()]:
-            yield lines
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            where, reason = f"line {number} of {path}", f"{error.msg} at column {error.colno}"
+            raise InputError(
+                f"data.corpus: {where} is not JSON ({reason}); every line of a .jsonl file is one object."
+            ) from None
+        yield number, record
 
 
-def _json_text(line: str, field: str, where: str) -> str:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg} at column {error.colno}"
-        raise InputError(f"{where} is not JSON ({reason}); every line of a .jsonl file is one object.") from None
+def json_text(record: Any, field: str, where: str, remedy: str) -> str:
+    """The text in a field of a record that stands at `where`. Raises InputError where there is none."""
     if not isinstance(record, dict) or field not in record:
         names = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-        raise InputError(f"{where} has no field {field!r} (it has {names}); set data.text_field.")
+        raise InputError(f"{where} has no field {field!r} (it has {names}); {remedy}.")
     text = record[field]
     if not isinstance(text, str):
-        raise InputError(f"{where} holds {type(text).__name__} in {field!r}, not text; set data.text_field.")
+        raise InputError(f"{where} holds {type(text).__name__} in {field!r}, not text; {remedy}.")
     if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
         raise InputError(f"{where} holds a NUL or half of a surrogate pair in {field!r}; remove it.")
     return text
+
+
+def _json_texts(path: Path, field: str) -> Iterator[list[str]]:
+    for number, record in json_lines(path):
+        text = json_text(record, field, f"data.corpus: line {number} of {path}", "set data.text_field")
+        if lines := [part for part in text.replace("\r\n", "\n").split("\n") if part.strip()]:
+            yield lines
 
 
 def _lines(path: Path) -> Iterator[str]:
