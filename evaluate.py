@@ -34,7 +34,7 @@ STEP = flags.DEFINE_string("step", "latest", "which checkpoint: latest, best (th
 SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "which held-out text")
 TASK = flags.DEFINE_list("tasks", [], f"of {', '.join(TASKS)}; without, each run's own objective")
 TEXT = flags.DEFINE_string("text", None, "a file, a folder or a glob of text to use instead of a held-out split")
-PAIRS = flags.DEFINE_string("pairs", None, "a file of minimal pairs in BLiMP's .jsonl or .jsonl.gz, for the task pairs")
+PAIRS = flags.DEFINE_string("pairs", None, "minimal pairs in BLiMP's .jsonl or .jsonl.gz: a file, folder or glob")
 PROBE = flags.DEFINE_string("probe", None, "a file of labeled words or sentences, for the task probe")
 OUTPUT = flags.DEFINE_string("output", None, "folder that eval.json and the figures are written to")
 LENGTH = flags.DEFINE_integer("length", 0, "tokens of a block; 0: the shortest window of training", lower_bound=0)
@@ -42,7 +42,9 @@ KAPPA = flags.DEFINE_multi_string("kappa", ["all"], "[MASK]s that a masked model
 POSITIONS = flags.DEFINE_integer(
     "positions", 16, "tokens of a block that a model is asked for that needs a pass for each; 0: all", lower_bound=0
 )
-ITEMS = flags.DEFINE_integer("items", 256, "questions that are drawn from the text for cloze and curve", lower_bound=2)
+ITEMS = flags.DEFINE_integer(
+    "items", 256, "questions of cloze and of each point of curve; documents of regret", lower_bound=2
+)
 ORDERS = flags.DEFINE_integer("orders", 2, "random factorization orders; 0: none", lower_bound=0)
 
 

@@ -12,6 +12,9 @@ DPI = 150
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Of the models, in turn: told apart by readers of all color vision (Okabe and Ito 2008)."""
 
+LETTER, HANDLE = 0.075, 0.6
+"""Inches of a legend that a letter takes, and the line before a label with the space around it."""
+
 GRAY = "#8a8a8a"
 """Of what models are compared with: baselines, chance, the optimum."""
 
@@ -42,10 +45,12 @@ def short(names: Sequence[str]) -> list[str]:
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
-    """The legend of one panel, below all of them, where it covers no data."""
+    """The legend of one panel, below all of them, where it covers no data; as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
+        widest = LETTER * max(map(len, labels)) + HANDLE
+        columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def save(figures: Mapping[str, Figure], folder: Path) -> None:

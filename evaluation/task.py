@@ -10,18 +10,17 @@ from matplotlib.figure import Figure
 
 from batch import InputError
 from data.shards import Tokens
+from evaluation.batched import Watch
 from evaluation.blocks import Blocks, cut
 from evaluation.checkpoints import Checkpoint, Text, training_text
-from evaluation.likelihood import Options, Watch
+from evaluation.likelihood import Options
 from evaluation.passes import Subject
+from evaluation.spelling import check_spelling
 from evaluation.tables import Row
 from training.progress import Progress
 
 LOGITS = 1 << 27
 """Numbers that the logits of one pass may have."""
-
-TOO_MANY_UNKNOWN = 0.01
-"""Share of the tokens: text of which a vocabulary cannot spell more is another text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +80,8 @@ class Entry:
     @functools.cached_property
     def blocks(self) -> Blocks:
         """The text in blocks. Raises InputError where the vocabulary cannot spell it."""
-        blocks = cut(self.text.tokens, self.checkpoint.tokenizer.vocab, self.length)
-        check_spelling(self.checkpoint, blocks)
-        return blocks
+        check_spelling(self.name, self.text.tokens, self.checkpoint.tokenizer)
+        return cut(self.text.tokens, self.checkpoint.tokenizer.vocab, self.length)
 
     def row(self, score: Any, name: str | None = None) -> Row:
         return Row(name or self.name, score, self.lossless)
@@ -114,16 +112,6 @@ def counted(entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
             first[entry.checkpoint.tokenizer.digest] = entry
     alone = len(first) == 1
     return [("n-grams" if alone else f"n-grams, tokens of {entry.name}", entry) for entry in first.values()]
-
-
-def check_spelling(checkpoint: Checkpoint, blocks: Blocks) -> None:
-    """Raises InputError where a vocabulary cannot spell the text."""
-    total = int((blocks.source >= 0).sum())
-    if blocks.unknown > TOO_MANY_UNKNOWN * total:
-        raise InputError(
-            f"--workdir={checkpoint.workdir}: its vocabulary cannot spell {blocks.unknown:,} of the text's "
-            f"{total:,} tokens; give --text in a language that it knows, or leave it out."
-        )
 
 
 @contextlib.contextmanager

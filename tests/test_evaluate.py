@@ -1,5 +1,6 @@
 """The comparison of checkpoints end to end: what evaluate.py prints is what the scorers find, or a sentence."""
 
+import itertools
 import json
 import shutil
 
@@ -49,6 +50,46 @@ def compared(folder):
 def scores(values, model):
     """The scores of a model by name."""
     return {row["score"]: row for row in values["scores"] if row["model"] == str(model)}
+
+
+@pytest.fixture(scope="module")
+def asked(folder):
+    """The other tasks, asked of the same three."""
+    pairs = [("the boat sings", "the boat sing"), ("a tree runs", "a tree run"), ("old house", "house old")]
+    rows = [{"sentence_good": good, "sentence_bad": bad, "UID": "agreement"} for good, bad in pairs]
+    (folder / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = [("the", "DET"), ("a", "DET"), ("boat", "NOUN"), ("river", "NOUN"), ("sings", "VERB"), ("runs", "VERB")]
+    sentences = [chosen for size in (1, 2, 3) for chosen in itertools.product(words, repeat=size)]
+    short = [chosen for chosen in sentences if sum(len(word) + 1 for word, _ in chosen) < 15]
+    (folder / "tags.tsv").write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in chosen) for chosen in short))
+    files = (f"--pairs={folder}/pairs.jsonl", f"--probe={folder}/tags.tsv")
+    tasks = "--tasks=cloze,pairs,curve,probe,calibration"
+    done = compare(folder, tasks, *files, *QUICK, "--items=8", f"--output={folder}/asked")
+    assert done.code == 0, done.err
+    return done, json.loads((folder / "asked" / "eval.json").read_text())
+
+
+def test_every_task_answers_for_every_checkpoint_and_its_baselines(asked, folder):
+    done, values = asked
+    runs = {str(folder / model) for model in MODELS}
+    tokens = values["cloze"]["tokens"]["scores"]  # of its 14 words there are too few alike to choose from
+    (curves,) = values["curve"]["by_tokenizer"]
+    one_side = values["calibration"]["one side"]["scores"]
+    for rows in (tokens, curves["curves"], one_side, values["pairs"]["scores"]):
+        names = {row["model"] for row in rows}
+        assert runs <= names and {f"{run}, random weights" for run in runs} <= names
+        assert any("unigram" in name for name in names) and any("5-gram" in name for name in names)
+    assert {row["model"] for row in values["probe"]["checkpoints"]} == runs
+    for task in ("cloze", "pairs", "curve", "probe", "calibration"):
+        assert f"\n{task}\n" in done.out
+    assert "Not asked" in done.out and "not asked" in done.out  # GPT sees one side
+
+
+def test_every_task_draws_what_it_found(asked, compared, folder):
+    names = {path.stem for path in (folder / "asked").glob("*.png")}
+    assert names == {"cloze", "pairs", "curve", "probe", "calibration", "calibration_both_sides"}
+    assert (folder / "eval" / "likelihood.png").read_bytes().startswith(b"\x89PNG")
+    assert all(path.stat().st_size > 10_000 for path in (folder / "asked").glob("*.png"))
 
 
 def test_every_checkpoint_has_its_likelihoods_and_baselines(compared, folder):
@@ -139,6 +180,12 @@ def test_a_sample_is_the_full_likelihood_within_its_error(folder):
     [
         (["--tasks=likelihoods"], ["--tasks=likelihoods", "no such task", ", ".join(TASKS)]),
         (["--tasks=likelihood,closed"], ["--tasks=closed", "no such task"]),
+        (["--tasks=pairs"], ["--tasks=pairs", "--pairs=FILE"]),
+        (["--tasks=probe"], ["--tasks=probe", "--probe=FILE"]),
+        (["--tasks=likelihood", "--pairs=x.jsonl"], ["--pairs=x.jsonl", "add pairs to --tasks"]),
+        (["--tasks=pairs", "--pairs=gone.jsonl"], ["--pairs=gone.jsonl", "no such file"]),
+        (["--tasks=probe", "--probe=gone.tsv"], ["--probe=gone.tsv", "no such file"]),
+        (["--tasks=regret"], ["regret", "markov:"]),
         (["--tasks=likelihood", "--kappa=none"], ["--kappa=none", "from 1 on, or all"]),
         (["--tasks=likelihood", "--kappa=0"], ["--kappa=0"]),
         (["--tasks=likelihood", "--positions=1"], ["--positions=1", "at least 2"]),
@@ -207,3 +254,36 @@ def test_several_runs_without_tasks_each_print_their_own_objective(folder):
     done = compare(folder, models=("bert", "gpt"))
     assert done.code == 0 and "MaskedLm" in done.out and "CausalLm" in done.out
     assert done.out.count("unigram_loss") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", ["holds no pairs"]), ('{"sentence_good": "A.", "UID": "a"}\n', ["line 1", "sentence_bad"])],
+)
+def test_a_task_file_that_cannot_be_read_is_named_by_its_line(folder, tmp_path, content, said):
+    (tmp_path / "pairs.jsonl").write_text(content)
+    done = compare(folder, "--tasks=pairs", f"--pairs={tmp_path}/pairs.jsonl", models=("gpt",))
+    for part in ("--pairs", "pairs.jsonl", *said):
+        assert part in done.sentence
+
+
+def test_regret_is_measured_on_a_known_source(tmp_path):
+    config = commands.write_config(tmp_path)
+    source = "--config.data.corpus=markov:symbols=6,length=14,documents=200"
+    few = ["--config.optimizer.total_steps=2", "--config.optimizer.warmup_steps=0"]
+    for name in ("gpt", "xlnet"):
+        done = commands.run("train.py", f"--config={config}:{name}", f"--workdir={tmp_path / name}", source, *few)
+        assert done.code == 0, done.err
+    done = compare(
+        tmp_path, "--tasks=regret,curve", *QUICK, "--items=8", f"--output={tmp_path}/eval", models=("gpt", "xlnet")
+    )
+    assert done.code == 0, done.err
+    values = json.loads((tmp_path / "eval" / "eval.json").read_text())
+    (curves,) = values["curve"]["by_tokenizer"]
+    assert "optimum" in {row["model"] for row in curves["curves"]}
+    assert {path.stem for path in (tmp_path / "eval").glob("*.png")} == {"regret", "curve"}
+    left = {row["model"]: row for row in values["regret"]["scores"] if row["slice"] == "left to right"}
+    for name in ("gpt", "xlnet"):
+        found = left[str(tmp_path / name)]
+        assert 0 < found["regret"]["value"] < 3  # two steps: little is learned of the 2.6 bits that a letter can cost
+        assert found["bits_per_symbol"]["value"] > found["regret"]["value"]

@@ -9,6 +9,7 @@ from evaluation.likelihood import any_order, carried, left_to_right
 from evaluation.ngrams import count_ngrams, ngram_score
 from evaluation.orders import Consistency, consistency
 from evaluation.passes import Subject
+from evaluation.score_figure import score_figure
 from evaluation.statistics import difference
 from evaluation.tables import Row, difference_table, estimate_values, order_table, score_table, score_values
 from evaluation.task import Entry, Found, Settings, counted, watching
@@ -22,8 +23,9 @@ def likelihood(entries: Sequence[Entry], settings: Settings) -> Found:
     rows = [row for own in trained for row in own]
     orders = [(entry, _in_random_orders(entry, settings)) for entry in entries if settings.orders]
     measured = [(entry.name, found) for entry, found in orders if found is not None and entry.lossless]
-    rows += [row for entry in entries for row in _of_random_weights(entry, settings)]
-    rows += _baselines(entries, settings)
+    baselines = [row for entry in entries for row in _of_random_weights(entry, settings)]
+    baselines += _baselines(entries, settings)
+    rows += baselines
     pairs = [
         (one.model, other.model, found)
         for one, other in itertools.combinations(headlines, 2)
@@ -40,7 +42,9 @@ def likelihood(entries: Sequence[Entry], settings: Settings) -> Found:
             for name, found in measured
         ],
     }
-    return Found(tuple(tables), values)
+    shown = [own for own in trained if own[0].lossless]
+    figures = {"likelihood": score_figure(shown, [row for row in baselines if row.lossless])} if shown else {}
+    return Found(tuple(tables), values, figures)
 
 
 def _of_checkpoint(entry: Entry, settings: Settings) -> list[Row]:
