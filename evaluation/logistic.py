@@ -1,16 +1,15 @@
 """Multinomial logistic regression with a penalty on its squared weights, on all rows at once."""
 
-import collections
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
 from jaxtyping import Array, Float, Float32, Float64, Int
 
-SLOPE, STEPS, PAST = 1e-4, 1000, 10
-"""The search ends where no slope is steeper, or after so many steps; it remembers so many."""
+SEARCH = {"gtol": 1e-4, "ftol": 1e-12, "maxiter": 1000}
+"""The search ends where no slope is steeper, where float32 losses no longer fall, or after so many steps."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,13 +56,15 @@ def fit(
     unit = 1 / np.sqrt(curvature)
     given, wanted = jnp.asarray(rows), jnp.asarray(np.eye(num_classes, dtype=np.float32)[labels])
 
-    def objective(point: Float64[np.ndarray, "D1 C"]) -> tuple[float, Float64[np.ndarray, "D1 C"]]:
-        weights = point * unit
+    def objective(point: Float64[np.ndarray, " D1C"]) -> tuple[float, Float64[np.ndarray, " D1C"]]:
+        weights = point.reshape(unit.shape) * unit
         losses, slope = jax.device_get(_losses(weights.astype(np.float32), given, wanted))
         value = losses.mean(dtype=np.float64) + (penalties * weights**2).sum() / 2
-        return float(value), (slope / len(rows) + penalties * weights) * unit
+        return float(value), ((slope / len(rows) + penalties * weights) * unit).ravel()
 
-    return minimum(objective, np.zeros(unit.shape) if start is None else start / unit) * unit
+    begin = (np.zeros(unit.shape) if start is None else start / unit).ravel()
+    found = scipy.optimize.minimize(objective, begin, jac=True, method="L-BFGS-B", options=SEARCH)
+    return found.x.reshape(unit.shape) * unit
 
 
 def right(
@@ -71,46 +72,6 @@ def right(
 ) -> Float64[np.ndarray, " I"]:
     """1 where the most probable class is the label, else 0."""
     return ((rows @ weights).argmax(axis=1) == labels).astype(np.float64)
-
-
-def minimum(
-    objective: Callable[[Float64[np.ndarray, "D1 C"]], tuple[float, Float64[np.ndarray, "D1 C"]]],
-    start: Float64[np.ndarray, "D1 C"],
-) -> Float64[np.ndarray, "D1 C"]:
-    """Where a convex objective, given with its slope, is least: L-BFGS (Liu and Nocedal 1989).
-
-    Of our own: scipy's waits for the threads of its BLAS at every step, on a busy machine longer than the step takes.
-    """
-    point, (value, slope) = start, objective(start)
-    past: collections.deque[tuple[np.ndarray, np.ndarray]] = collections.deque(maxlen=PAST)
-    for _ in range(STEPS):
-        if np.abs(slope).max() <= SLOPE:
-            break
-        direction, step = _newton(slope, past), 1.0
-        descent = (direction * slope).sum()
-        while (ahead := objective(point + step * direction))[0] > value + 1e-4 * step * descent:
-            step /= 2
-            if step < 1e-6:  # the values differ by rounding only
-                return point
-        past.append((step * direction, ahead[1] - slope))
-        point, (value, slope) = point + step * direction, ahead
-    return point
-
-
-def _newton(
-    slope: Float64[np.ndarray, "D1 C"], past: collections.deque[tuple[np.ndarray, np.ndarray]]
-) -> Float64[np.ndarray, "D1 C"]:
-    """Minus the slope over the curvature that the last steps have met (their second algorithm, the two loops)."""
-    direction, shares = -slope, []
-    for moved, bent in reversed(past):
-        shares.append((moved * direction).sum() / (moved * bent).sum())
-        direction = direction - shares[-1] * bent
-    if past:
-        moved, bent = past[-1]
-        direction = direction * (moved * bent).sum() / (bent * bent).sum()
-    for (moved, bent), share in zip(past, reversed(shares), strict=True):
-        direction = direction + (share - (bent * direction).sum() / (moved * bent).sum()) * moved
-    return direction
 
 
 @jax.jit
