@@ -21,6 +21,9 @@ BEYOND = 1.35
 FULL = 0.85
 """Height of all targets of a model, of its strip."""
 
+NEXT = 0.05
+"""The least distance of two labels of c, of the axis."""
+
 MARKERS = "osD^vPX"
 DASHES = ("dotted", "dashed", "solid")
 """Of the gray lines: unigrams, n-grams, the optimum."""
@@ -109,14 +112,18 @@ def _cut_off(figure: Figure, lines: Sequence[Line], models: Sequence[Line]) -> N
         for row, (i, own) in enumerate(beyond):
             at, place = max(own, key=own.__getitem__), axes.get_xaxis_transform()
             label = f"↑{own[at]:.1f}"
-            axes.text(at, 0.99 - 0.07 * row, label, transform=place, ha="center", va="top", fontsize=8, color=color(i))
+            style = {"ha": "center", "va": "top", "fontsize": 8, "color": color(i), "backgroundcolor": "white"}
+            axes.text(at, 0.99 - 0.07 * row, label, transform=place, **style)
 
 
 def _count_axis(axes: Axes, size: int) -> None:
     """Both panels of a column share it."""
     axes.set_xscale("function", functions=(lambda c: stretched(c, size), lambda x: unstretched(x, size)))
     axes.set_xlim(-0.5, size - 0.5)
-    axes.set_xticks(cardinalities(size))
+    counts = cardinalities(size)
+    at = stretched(np.array(counts), size)
+    apart = np.diff(at, prepend=-np.inf) > NEXT * (at[-1] - at[0])  # else its label would touch the last one
+    axes.set_xticks(counts, [str(count) if room else "" for count, room in zip(counts, apart, strict=True)])
     axes.minorticks_off()
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(f"c, visible tokens of n = {size}")
