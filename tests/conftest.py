@@ -1,5 +1,6 @@
 """What every test relies on: JAX on the CPU, no silent broadcasting of ranks, the same examples on every run."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -25,3 +26,17 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("ORDERLY_DATA is not set")
     return Path(folder)
+
+
+MAPS = Path("/proc/self/maps")
+MANY = 30_000
+"""Of the 65,530 mappings that Linux allows a process: a compiled program takes about ten; without one XLA aborts."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_programs():
+    """Forgets what was compiled once a process holds too much of it, which thousands of tests in turn do."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY:
+        jax.clear_caches()
+        gc.collect()
