@@ -29,7 +29,7 @@ def real_data() -> Path:
 
 
 MAPS = Path("/proc/self/maps")
-MANY = 30_000
+MANY = 20_000
 """Of the 65,530 mappings that Linux allows a process: a compiled program takes about ten; without one XLA aborts."""
 
 

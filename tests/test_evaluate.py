@@ -102,6 +102,8 @@ def test_every_checkpoint_has_its_likelihoods_and_baselines(compared, folder):
     assert [len(found) for found in untrained] == [1, 1, 1]
     assert all(row["normalised"] for row in values["likelihood"]["scores"])
     assert not any(row["normalised"] for row in values["pseudo"]["scores"])
+    both = [str(folder / model) for model in ("bert", "xlnet")]
+    assert {row["model"] for row in values["pseudo"]["scores"]} == {*both, *(f"{run}, random weights" for run in both)}
     assert [row["model"] for row in values["likelihood"]["orders"]] == [str(folder / "bert"), str(folder / "xlnet")]
     assert len({row["bytes"] for row in values["likelihood"]["scores"]}) == 1
 
