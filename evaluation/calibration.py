@@ -14,7 +14,7 @@ from evaluation.blocks import Blocks, emittable
 from evaluation.likelihood import Visible, natural
 from evaluation.ngrams import Ngrams
 from evaluation.passes import Subject, distribution
-from evaluation.statistics import DRAWS, FEW, Estimate, ratio
+from evaluation.statistics import DRAWS, FEW, Estimate, ratio, resampled
 
 BINS = 15
 
@@ -175,18 +175,10 @@ def calibration_error(answers: Answers, binning: Binning) -> Estimate:
     value = float(np.abs(sums.sum(axis=1)).sum() / counts.sum())
     if size < 2:
         return Estimate(value, np.nan, np.nan, np.nan, answers.drawn)
-    drawn = _resampled(np.concatenate([sums, counts[None]]))
+    drawn = resampled(np.concatenate([sums, counts[None]]), DRAWS, seed=0)
     errors = np.abs(drawn[:-1]).sum(axis=0) / drawn[-1]
     low, high = np.percentile(errors, [2.5, 97.5])
     return Estimate(value, float(low), float(high), float(errors.std(ddof=1)), answers.drawn)
-
-
-def _resampled(values: Float64[np.ndarray, "sums U"]) -> Float64[np.ndarray, "sums draws"]:
-    """As `statistics.resampled`, of more quantities: how often each unit was drawn, times its values."""
-    rng, units, sums = np.random.default_rng(0), values.shape[1], []
-    for _ in range(DRAWS):
-        sums.append(values @ np.bincount(rng.integers(units, size=units), minlength=units))
-    return np.stack(sums, axis=1)
 
 
 def calibrated_error(answers: Answers, binning: Binning) -> float:

@@ -22,12 +22,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int
 
-from batch import VOID, Inputs
 from data.tokenizer import AnyTokenizer
 from evaluation.batched import Watch, in_batches, silent
 from evaluation.blocks import start_token
 from evaluation.labels import Sentence
-from evaluation.passes import Subject, start_last
+from evaluation.passes import Subject, inputs_of, start_last
 from models import Model
 
 SHORTEST = 16
@@ -170,16 +169,8 @@ def _reader(model: Model, side: str) -> Callable[..., Float[Array, "N1 B W D"]]:
         rows, length = tokens.shape
         index = jnp.broadcast_to(jnp.arange(length)[None], tokens.shape)
         order = {"left": index, "right": -index, "both": jnp.zeros_like(index)}[side]
-        inputs = Inputs(
-            tokens=start_last(tokens, real) if side == "right" else tokens,
-            segments=jnp.zeros_like(tokens),
-            document=real.astype(jnp.int32),
-            position=index,
-            order=jnp.where(real, order, VOID),
-            predict=jnp.zeros((rows, 1), jnp.int32),
-            blind=jnp.zeros(rows, bool),
-            summary=jnp.zeros(rows, jnp.int32),
-        )
+        shown = start_last(tokens, real) if side == "right" else tokens
+        inputs = inputs_of(shown, real, order, jnp.zeros((rows, 1), jnp.int32), blind=False)
         layers = nnx.merge(graphdef, params)(inputs, capture=("layers",)).layers
         assert layers is not None, "captured"
         text = (layers[:, :, :-1] if side == "right" else layers[:, :, 1:]).astype(jnp.float32)

@@ -38,6 +38,10 @@ class Ngrams:
     def order(self) -> int:
         return len(self.counts)
 
+    @property
+    def name(self) -> str:
+        return "unigram" if self.order == 1 else f"{self.order}-gram"
+
     def log_p(self, history: Int[np.ndarray, "Q C"], token: Int[np.ndarray, " Q"]) -> Float64[np.ndarray, " Q"]:
         """Log-probability of each token after its history, oldest token first; -1 where there was none."""
         p = np.full(len(token), 1 / emittable(self.vocab).sum())
@@ -82,7 +86,7 @@ def ngram_score(ngrams: Ngrams, blocks: Blocks) -> Score:
     log_p[:, 1:] = _by_parts(ngrams, history, token).reshape(len(log_p), -1)
     order = ngrams.order
     return Score(
-        name="unigram" if order == 1 else f"{order}-gram",
+        name=ngrams.name,
         normalised=True,
         context="none" if order == 1 else f"{order - 1} tokens of the block before it",
         passes=0.0,

@@ -10,6 +10,7 @@ from data.sources import Source
 from data.tokenizer import AnyTokenizer
 from evaluation.blocks import Blocks
 from evaluation.curve import Answers, Questions
+from evaluation.oracle import symbols_of
 
 AT_ONCE = 1 << 22
 """Symbols of the questions that a source is asked at once."""
@@ -23,7 +24,7 @@ def optimal_answers(
     What follows a document's symbols, its newline, is certain. None where the tokens are not the symbols of documents
     of this source, one by one.
     """
-    symbols = _symbols(source, tokenizer, blocks.tokens[:, 1:])
+    symbols = symbols_of(source, tokenizer, blocks.tokens[:, 1:])
     begins = np.asarray(tokens.documents)[blocks.document]
     place = blocks.source[:, 1:] - begins[:, None]  # in the document
     inside = place < source.length
@@ -54,10 +55,3 @@ def _log_p(
     where = np.where(certain, 0, place[row, target])
     p = source.posteriors(text, shown, where)[row, symbols[row, target]]
     return np.where(certain, 0.0, np.log(p))
-
-
-def _symbols(source: Source, tokenizer: AnyTokenizer, ids: Int[np.ndarray, "N n"]) -> Int64[np.ndarray, "N n"]:
-    """Which symbol each id is; -1 where it is none."""
-    kinds, index = np.unique(ids, return_inverse=True)
-    letters = {letter: number for number, letter in enumerate(source.alphabet)}
-    return np.array([letters.get(tokenizer.decode([int(i)]), -1) for i in kinds])[index.reshape(ids.shape)]

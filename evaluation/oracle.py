@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 
 from batch import InputError, Vocab
 from data.sources import Source
@@ -49,9 +49,7 @@ def documents(source: Source, tokenizer: AnyTokenizer, blocks: Blocks, most: int
         )
     first = Blocks(**{name: values[:most] for name, values in vars(blocks).items()})
     letters = np.concatenate([tokenizer.encode(letter) for letter in source.alphabet]).astype(np.int64)
-    number = np.full(tokenizer.vocab.size, -1)
-    number[letters] = np.arange(len(letters))
-    symbols = number[first.tokens[:, 1 : size + 1]]
+    symbols = symbols_of(source, tokenizer, first.tokens[:, 1 : size + 1])
     ends = first.tokens[:, size + 1] == tokenizer.encode("\n")[0]
     if (symbols < 0).any() or not ends.all() or first.real[:, size + 2 :].any():
         raise InputError(
@@ -80,3 +78,10 @@ def optimum(documents: Documents, visible: Visible, asked: Bool[np.ndarray, "N L
         watch(min(first + step, len(block)), len(block))
     tokens = token_scores(documents.blocks, log_p, np.zeros_like(log_p), asked)
     return Optimum(tokens, entropy[documents.blocks.scored])
+
+
+def symbols_of(source: Source, tokenizer: AnyTokenizer, ids: Int[np.ndarray, "N n"]) -> Int64[np.ndarray, "N n"]:
+    """Which symbol each id is; -1 where it is none."""
+    kinds, index = np.unique(ids, return_inverse=True)
+    letters = {letter: number for number, letter in enumerate(source.alphabet)}
+    return np.array([letters.get(tokenizer.decode([int(i)]), -1) for i in kinds])[index.reshape(ids.shape)]

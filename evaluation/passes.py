@@ -116,7 +116,7 @@ def _chain(model: Model, vocab: Vocab, reads: str, by: Judge) -> Callable[..., t
             shown, order, predict = start_last(tokens, real), -index, after
         else:
             order, predict = ranks, after
-        inputs = _inputs(shown, real, order, jnp.broadcast_to(predict, tokens[:, 1:].shape), blind=reads == "query")
+        inputs = inputs_of(shown, real, order, jnp.broadcast_to(predict, tokens[:, 1:].shape), blind=reads == "query")
         bound = nnx.merge(graphdef, params)
         output = bound(inputs, memory)
         return _judged(bound, output.hidden, tokens[:, 1:], vocab, by), output.memory
@@ -143,7 +143,7 @@ def _single(model: Model, vocab: Vocab, blind: bool, by: Judge) -> Callable[...,
     ) -> Any:
         text = tokens if mask is None or blind else jnp.where(shown, tokens, mask)
         order = hidden.astype(jnp.int32) if blind else jnp.zeros_like(tokens)
-        inputs = _inputs(text, shown | hidden, order, target[:, None], blind=blind)
+        inputs = inputs_of(text, shown | hidden, order, target[:, None], blind=blind)
         bound = nnx.merge(graphdef, params)
         judged = _judged(bound, bound(inputs).hidden, jnp.take_along_axis(tokens, target[:, None], axis=1), vocab, by)
         return jax.tree.map(lambda found: found[:, 0], judged)
@@ -191,7 +191,7 @@ def start_last(tokens: Int[Array, "B L"], real: Bool[Array, "B L"]) -> Int[Array
     return jnp.take_along_axis(tokens, source, axis=1)
 
 
-def _inputs(
+def inputs_of(
     tokens: Int[Array, "B L"],
     seen: Bool[Array, "B L"],
     order: Int[Array, "B L"],

@@ -59,7 +59,7 @@ def resampled(values: Float[np.ndarray, "K U"], draws: int, seed: int) -> Float6
     sums = []
     for first in range(0, draws, step):
         chosen = rng.integers(units, size=(min(step, draws - first), units))
-        sums.append(values[:, chosen].sum(axis=2))
+        sums.append(values @ np.stack([np.bincount(units_of, minlength=units) for units_of in chosen], axis=1))
     return np.concatenate(sums, axis=1)
 
 

@@ -70,13 +70,13 @@ def estimate_values(estimate: Estimate) -> dict[str, Any]:
     return {name: json_value(value) for name, value in dataclasses.asdict(estimate).items()}
 
 
-def difference_table(differences: Sequence[tuple[str, str, Estimate]]) -> str:
-    """Bits per byte of the first model minus the second's, on the same text."""
+def difference_table(differences: Sequence[tuple[str, str, Estimate]], of: str = "bits/byte") -> str:
+    """What the first model has more than the second, on the same text or items."""
     cells = [
         [one, other, f"{found.value:+.4f}", _interval(found, "+.4f"), f"{found.z:+.1f}", found.unit]
         for one, other, found in differences
     ]
-    head = ["model", "minus", "bits/byte", "95% interval", "z", "paired by"]
+    head = ["model", "minus", of, "95% interval", "z", "paired by"]
     return markdown(head, cells, left=("model", "minus", "paired by"))
 
 

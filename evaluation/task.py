@@ -14,13 +14,14 @@ from evaluation.batched import Watch
 from evaluation.blocks import Blocks, cut
 from evaluation.checkpoints import Checkpoint, Text, training_text
 from evaluation.likelihood import Options
+from evaluation.ngrams import Ngrams, count_ngrams
 from evaluation.passes import Subject
 from evaluation.spelling import check_spelling
 from evaluation.tables import Row
 from training.progress import Progress
 
 LOGITS = 1 << 27
-"""Numbers that the logits of one pass may have."""
+"""Of one pass at most. They are not there at once (`passes`), but what is grows with them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,12 @@ class Entry:
         return training_text(self.checkpoint, print) if self.given is None else self.given.train
 
     @functools.cached_property
+    def ngrams(self) -> tuple[Ngrams, ...]:
+        """Unigrams and 5-grams of the training text, counted once for all tasks; none where it is gone."""
+        train, vocab = self.train, self.checkpoint.subject.vocab
+        return () if train is None else tuple(count_ngrams(train, vocab, order, self.length) for order in (1, 5))
+
+    @functools.cached_property
     def blocks(self) -> Blocks:
         """The text in blocks. Raises InputError where the vocabulary cannot spell it."""
         check_spelling(self.name, self.text.tokens, self.checkpoint.tokenizer)
@@ -104,14 +111,14 @@ class Task:
     reads_text: bool = True
 
 
-def counted(entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
-    """One entry for each tokenizer whose training text is there, under the name of its n-gram baselines."""
+def counted(entries: Sequence[Entry]) -> list[tuple[str, Entry, Ngrams]]:
+    """The n-grams of each tokenizer whose training text is there: their name, an entry with these tokens, and they."""
     first: dict[str, Entry] = {}
     for entry in entries:
         if entry.checkpoint.tokenizer.digest not in first and entry.train is not None:
             first[entry.checkpoint.tokenizer.digest] = entry
-    alone = len(first) == 1
-    return [("n-grams" if alone else f"n-grams, tokens of {entry.name}", entry) for entry in first.values()]
+    name = lambda entry: "n-grams" if len(first) == 1 else f"n-grams, tokens of {entry.name}"  # noqa: E731
+    return [(name(entry), entry, ngrams) for entry in first.values() for ngrams in entry.ngrams]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ from evaluation.batched import Watch
 from evaluation.blocks import Blocks
 from evaluation.calibration import Answers, in_one_pass, of_ngrams, one_by_one
 from evaluation.likelihood import Options, before, natural, sampled
-from evaluation.ngrams import count_ngrams
 from evaluation.passes import Subject
 from evaluation.pseudo import all_but
 from evaluation.reliability import Row, answer_table, answer_values, differences, reliability
@@ -59,13 +58,9 @@ def _row(entry: Entry, subject: Subject, ask: Ask, settings: Settings, title: st
 
 def _baselines(entries: Sequence[Entry], settings: Settings, *, both_sides: bool) -> list[Row]:
     rows = []
-    for name, entry in counted(entries):
-        assert entry.train is not None, "counted"
+    for name, entry, ngrams in counted(entries):
         asked = sampled(entry.blocks, Options(positions=settings.positions))
-        for order in (1, 5):
-            ngrams = count_ngrams(entry.train, entry.checkpoint.subject.vocab, order, settings.length)
-            kind = "unigram" if order == 1 else f"{order}-gram"
-            rows.append(Row(f"{name}, {kind}", of_ngrams(ngrams, entry.blocks, asked, both_sides=both_sides)))
+        rows.append(Row(f"{name}, {ngrams.name}", of_ngrams(ngrams, entry.blocks, asked, both_sides=both_sides)))
     return rows
 
 

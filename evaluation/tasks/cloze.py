@@ -15,7 +15,6 @@ from evaluation.cloze import (
     token_questions,
     word_questions,
 )
-from evaluation.ngrams import count_ngrams
 from evaluation.passes import Subject
 from evaluation.reliability import Row, answer_table, answer_values, differences, reliability
 from evaluation.spans import CHOICES, Drawn, Spans, Tokenized, tokenized
@@ -93,12 +92,8 @@ def _bounds(rows: Sequence[Row]) -> str:
 def _rows(entries: Sequence[Entry], untrained: Sequence[Subject], settings: Settings, ask: Ask) -> list[Row]:
     """The checkpoints first, then n-grams of their training text and random weights."""
     rows = [_row(entry.name, entry.checkpoint.subject, ask(entry), settings) for entry in entries]
-    for name, entry in counted(entries):
-        assert entry.train is not None, "counted"
-        for order in (1, 5):
-            ngrams = count_ngrams(entry.train, entry.checkpoint.subject.vocab, order, settings.length)
-            kind = "unigram" if order == 1 else f"{order}-gram"
-            rows.append(Row(f"{name}, {kind}", answer(ask(entry), by_counting(ngrams))))
+    for name, entry, ngrams in counted(entries):
+        rows.append(Row(f"{name}, {ngrams.name}", answer(ask(entry), by_counting(ngrams))))
     for entry, subject in zip(entries, untrained, strict=True):
         rows.append(_row(f"{entry.name}, random weights", subject, ask(entry), settings))
     return rows

@@ -14,7 +14,6 @@ from evaluation.curve import (
     KINDS,
     LEFT,
     RANDOM,
-    UNIGRAM,
     Answers,
     Line,
     Questions,
@@ -26,7 +25,6 @@ from evaluation.curve import (
 )
 from evaluation.curve_figure import draw
 from evaluation.mass import training_mass
-from evaluation.ngrams import count_ngrams
 from evaluation.optimum import optimal_answers
 from evaluation.statistics import Estimate
 from evaluation.tables import estimate_values, markdown
@@ -109,10 +107,8 @@ def _of_random_weights(entry: Entry, blocks: Blocks, questions: Questions, setti
 def _baselines(entry: Entry, blocks: Blocks, questions: Questions, source: Source | None) -> list[Line]:
     """Unigrams, 5-grams and, where the source is known, the best that can be done."""
     lines = []
-    if entry.train is not None:
-        for order, name in ((1, UNIGRAM), (5, "5-gram")):
-            ngrams = count_ngrams(entry.train, entry.checkpoint.subject.vocab, order, entry.length)
-            lines.append((name, ngram_answers(ngrams, blocks, questions)))
+    for ngrams in entry.ngrams:
+        lines.append((ngrams.name, ngram_answers(ngrams, blocks, questions)))
     if source is not None:
         tokenizer, tokens = entry.checkpoint.tokenizer, entry.text.tokens
         lines.append(("optimum", optimal_answers(source, tokenizer, tokens, blocks, questions)))

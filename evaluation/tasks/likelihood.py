@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evaluation.blocks import cut
 from evaluation.likelihood import any_order, carried, left_to_right
-from evaluation.ngrams import count_ngrams, ngram_score
+from evaluation.ngrams import ngram_score
 from evaluation.orders import Consistency, consistency
 from evaluation.passes import Subject
 from evaluation.score_figure import score_figure
@@ -24,7 +24,7 @@ def likelihood(entries: Sequence[Entry], settings: Settings) -> Found:
     orders = [(entry, _in_random_orders(entry, settings)) for entry in entries if settings.orders]
     measured = [(entry.name, found) for entry, found in orders if found is not None and entry.lossless]
     baselines = [row for entry in entries for row in _of_random_weights(entry, settings)]
-    baselines += _baselines(entries, settings)
+    baselines += [entry.row(ngram_score(ngrams, entry.blocks), name) for name, entry, ngrams in counted(entries)]
     rows += baselines
     pairs = [
         (one.model, other.model, found)
@@ -82,14 +82,3 @@ def _in_random_orders(entry: Entry, settings: Settings) -> Consistency | None:
         options = settings.options(subject, settings.kappas[0])
         scores = any_order(subject, entry.blocks, settings.orders, options, watch)
     return consistency(scores, entry.blocks.num_blocks)
-
-
-def _baselines(entries: Sequence[Entry], settings: Settings) -> list[Row]:
-    """Unigrams and 5-grams of the training text, once a tokenizer."""
-    rows = []
-    for name, entry in counted(entries):
-        assert entry.train is not None, "counted"
-        for order in (1, 5):
-            ngrams = count_ngrams(entry.train, entry.checkpoint.subject.vocab, order, settings.length)
-            rows.append(entry.row(ngram_score(ngrams, entry.blocks), name))
-    return rows

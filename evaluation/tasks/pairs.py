@@ -17,7 +17,7 @@ from evaluation.blocks import Blocks
 from evaluation.figures import GRAY, blank, color, legend_below, short
 from evaluation.likelihood import Options, left_to_right
 from evaluation.minimal_pairs import Items, common_items, score_sentences
-from evaluation.ngrams import count_ngrams, ngram_score
+from evaluation.ngrams import ngram_score
 from evaluation.paired import mcnemar
 from evaluation.passes import Subject
 from evaluation.preferences import (
@@ -71,7 +71,7 @@ def pairs(entries: Sequence[Entry], settings: Settings) -> Found:
             pseudo.append(home[-1])
         floor = _likelihood(entry.checkpoint.untrained(), blocks, settings, f"{name}, random weights")
         random.append(Verdict(f"{name}, random weights", f"{label}, random weights", floor))
-    ngrams = _ngrams(entries, items, labels, settings)
+    ngrams = _ngrams(entries, items, labels)
     everyone = [*common, *random, *ngrams]
     tables = [_description(entries, items), _overall(everyone, pseudo, items)]
     tables += [_by_phenomenon(verdicts, items) for verdicts in (everyone, pseudo) if verdicts]
@@ -111,18 +111,14 @@ def _asked(
         return score_sentences(scorer, blocks, watch)
 
 
-def _ngrams(entries: Sequence[Entry], items: Items, labels: Sequence[str], settings: Settings) -> list[Verdict]:
+def _ngrams(entries: Sequence[Entry], items: Items, labels: Sequence[str]) -> list[Verdict]:
     """Unigrams and 5-grams, in turn, of the training text with the tokens of each tokenizer."""
     verdicts = []
-    for name, entry in counted(entries):
-        assert entry.train is not None, "counted"
-        at = list(entries).index(entry)
-        whose = name.removeprefix("n-grams")
-        for order in (1, 5):
-            ngrams = count_ngrams(entry.train, entry.checkpoint.subject.vocab, order, settings.length)
-            score = score_sentences(lambda group, _, ngrams=ngrams: ngram_score(ngrams, group), items.blocks[at])
-            label = f"{score.name}{whose.replace(entry.name, labels[at])}"
-            verdicts.append(Verdict(f"{score.name}{whose}", label, score))
+    for name, entry, ngrams in counted(entries):
+        at, whose = list(entries).index(entry), name.removeprefix("n-grams")
+        score = score_sentences(lambda group, _, ngrams=ngrams: ngram_score(ngrams, group), items.blocks[at])
+        label = f"{score.name}{whose.replace(entry.name, labels[at])}"
+        verdicts.append(Verdict(f"{score.name}{whose}", label, score))
     return verdicts
 
 

@@ -19,7 +19,7 @@ from evaluation.passes import Subject
 from evaluation.probe import Items, Layer
 from evaluation.spelling import TOO_MUCH
 from evaluation.statistics import Estimate
-from evaluation.tables import estimate_values, markdown
+from evaluation.tables import difference_table, estimate_values, markdown
 from evaluation.task import Entry, Found, Settings, watching
 from training.metrics import json_value
 
@@ -60,7 +60,7 @@ def probe(entries: Sequence[Entry], settings: Settings) -> Found:
         for one, other in itertools.combinations(found, 2)
     ]
     tables = [_summary(labeled, len(chosen), items, settings.length), _table(found, items, floors)]
-    tables += [_difference_table(pairs)] if pairs else []
+    tables += [difference_table(pairs, "accuracy")] if pairs else []
     values = {
         "file": labeled.path,
         "labels_of": labeled.unit,
@@ -138,12 +138,6 @@ def _table(found: Sequence[Probed], items: Items, floors: dict[str, Estimate]) -
     rows += [[name, "-", "-", f"{floor.value:.4f}", _interval(floor), "-", "-", "-"] for name, floor in floors.items()]
     head = ["model", "sees", "layer", "accuracy", "95% interval", "control", "selectivity", "random weights"]
     return markdown(head, rows, left=("model", "sees"))
-
-
-def _difference_table(pairs: Sequence[tuple[str, str, Estimate]]) -> str:
-    rows = [[a, b, f"{d.value:+.4f}", _interval(d, "+.4f"), f"{d.z:+.1f}", d.unit] for a, b, d in pairs]
-    head = ["model", "minus", "accuracy", "95% interval", "z", "paired by"]
-    return markdown(head, rows, left=("model", "minus", "paired by"))
 
 
 def _interval(found: Estimate, form: str = ".4f") -> str:

@@ -26,7 +26,7 @@ def regret(entries: Sequence[Entry], settings: Settings) -> Found:
     asked = documents(source, entries[0].checkpoint.tokenizer, entries[0].blocks, settings.items)
     optima = _optima(asked, entries[0], settings)
     trained = [_of_checkpoint(entry, asked, optima, settings) for entry in entries]
-    by_counting = [row for name, entry in counted(entries) for row in _of_counts(name, entry, asked, optima, settings)]
+    by_counting = [_of_counts(name, of, n.order, asked, optima, settings) for name, of, n in counted(entries)]
     untrained = [_of_random_weights(entry, asked, optima, settings) for entry in entries]
     itself = Row("optimum", {part: own_losses(found, asked) for part, found in optima.items()})
     differences = _differences(trained)
@@ -88,19 +88,16 @@ def _of_checkpoint(entry: Entry, asked: Documents, optima: Optima, settings: Set
     return row
 
 
-def _of_counts(name: str, entry: Entry, asked: Documents, optima: Optima, settings: Settings) -> list[Row]:
-    """Unigrams and 5-grams of the training text."""
+def _of_counts(name: str, entry: Entry, order: int, asked: Documents, optima: Optima, settings: Settings) -> Row:
+    """N-grams of the training text, counted in letters alone."""
     assert entry.train is not None, "counted"
-    rows = []
-    for order in (1, 5):
-        ngrams = count_ngrams(entry.train, asked.vocab, order, settings.length)
-        row = Row(f"{name}, {'unigram' if order == 1 else f'{order}-gram'}", {})
-        for part, best_found in optima.items():
-            found = counted_answers(ngrams, asked, part, settings.options(entry.checkpoint.subject))
-            if found is not None:
-                row.losses[part] = losses(found, best_found, asked)
-        rows.append(row)
-    return rows
+    ngrams = count_ngrams(entry.train, asked.vocab, order, settings.length)
+    row = Row(f"{name}, {ngrams.name}", {})
+    for part, best_found in optima.items():
+        found = counted_answers(ngrams, asked, part, settings.options(entry.checkpoint.subject))
+        if found is not None:
+            row.losses[part] = losses(found, best_found, asked)
+    return row
 
 
 def _of_random_weights(entry: Entry, asked: Documents, optima: Optima, settings: Settings) -> Row:
