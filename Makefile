@@ -24,7 +24,7 @@ TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one 
 .PHONY: help demo test parity lint clean
 
 help:
-	@echo "make demo   train tiny BERT, GPT and XLNet side by side"
+	@echo "make demo   train tiny BERT, GPT and XLNet side by side, and report on them"
 	@echo "make test   run the tests"
 	@echo "make parity install Hugging Face's PyTorch models and run the tests that compare with them"
 	@echo "make lint   check style, types and spelling"

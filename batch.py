@@ -85,6 +85,7 @@ class Batch:
     summary: Int[Anywhere, " B"]  # the index that a pooled representation reads
     direction: Int[Anywhere, " B"] | None = None  # +1 as written, -1 the row is reversed text; None: all as written
     task: Task | None = None
+    step: Int[Anywhere, " B"] | None = None  # training steps before this one, the same in all rows; None: held-out text
 
 
 @struct.dataclass(kw_only=True)

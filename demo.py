@@ -1,6 +1,7 @@
-"""BERT, GPT and XLNet side by side: python demo.py trains the three tiny experiments and prints one table.
+"""BERT, GPT and XLNet side by side: python demo.py trains the three tiny experiments, and reports on them.
 
-They read the same tokens in the same order, with the same tokenizer and trunks of the same width and depth.
+They read the same tokens in the same order, with the same tokenizer and trunks of the same width and depth. What may be
+compared between them is in the report, and not in the table.
 """
 
 import shutil
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from absl import flags
 
+from ablation.existing import existing
+from report.publish import publish
 from training import flags as command_line
 from training.build import Run, build_run
 from training.config import Experiment
@@ -34,7 +37,9 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         print(f"\n{NAMES[name]}\n{describe(run)}", flush=True)
         rows.append(row(NAMES[name], run, train(run, folder), folder))
-    print(f"\n{table(rows)}\n\n{NOTES}")
+    print(f"\n{table(rows)}\n\n{NOTES}\n", flush=True)
+    publish(existing([Path(row["checkpoints and metrics.jsonl"]) for row in rows], lambda line: None), workdir)
+    print(f"\nWhat may be compared, by yardsticks that are the same for all: {workdir / 'report.html'}")
 
 
 def shortened(experiment: Experiment, steps: int) -> Experiment:

@@ -40,6 +40,7 @@ setup(
         "dev": [
             "beartype",
             "hypothesis",
+            "markdown-it-py",  # a foreign reader of our Markdown
             "pre-commit",
             "pytest>=8",
             "pytest-xdist",

@@ -100,11 +100,11 @@ def step(experiment: Experiment, form: Form) -> Timed:
     model, optimizer = build_model(config, VOCAB.size), make_optimizer(e.optimizer)
     batch = random_batch(e.data.batch_size, e.data.length)
     state = init_state(model, optimizer, e.data.batch_size, 0)
-    train_step = make_train_step(model, PermutationLm(), VOCAB, optimizer, seed=0)
+    train_step = make_train_step(model, PermutationLm(), VOCAB, optimizer)
 
     def run() -> Any:
         nonlocal state
-        state, record = train_step(state, batch)  # the step consumes the state
+        state, record = train_step(state, batch, 0)  # the step consumes the state
         return record
 
     return run

@@ -1,7 +1,11 @@
 """The one entry to batches: a configuration and a tokenized corpus become a stream of batches."""
 
+import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from batch import Batch, InputError, Vocab
 from data.config import DataConfig
@@ -25,6 +29,28 @@ class Stream(Protocol):
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The rows `rows` of the global batch of a step: a process computes only its own share."""
         ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Numbered:
+    """A stream of training, whose batches know at which step they are read: objectives may change on the way."""
+
+    stream: Stream
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.stream.steps_per_epoch
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        """The rows `rows` of the global batch of a step."""
+        batch = self.stream.batch(step, rows)
+        return dataclasses.replace(batch, step=np.full(len(batch.tokens), step, np.int32))
+
+
+def digest(batch: Batch) -> bytes:
+    """Of the tokens of a batch and how they belong together: equal where two runs read the same."""
+    arrays = (np.ascontiguousarray(batch.tokens), np.ascontiguousarray(batch.document))
+    return hashlib.blake2b(b"".join(array.tobytes() for array in arrays), digest_size=8).digest()
 
 
 def open_stream(

@@ -30,10 +30,11 @@ class Checkpoint:
     experiment: Experiment
     tokenizer: AnyTokenizer
     subject: Subject
+    label: str = ""  # what it is called; "": as its folder is
 
     @property
     def name(self) -> str:
-        return str(self.workdir)
+        return self.label or str(self.workdir)
 
     @property
     def is_trained(self) -> bool:

@@ -3,7 +3,8 @@
 log p(x) is the sum of log p(x_t | what precedes t in the order). A causal or a permutation model gives all terms in one
 pass. A masked model needs a pass for each: the tokens before t are shown, [MASK] stands at t and the kappa - 1 places
 after it, and nothing beyond (Kauf and Ivanova 2023 call kappa = all the global left-to-right score). Whatever kappa is,
-each term is a distribution over what may stand at t, so that their product is one over texts of this length.
+each term is a distribution over what may stand at t, so that their product is one over texts of this length. A
+mixture of a causal and a masked model is read in one pass in its own direction, and behind [MASK] in other orders.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from jaxtyping import Bool, Float64, Int
 from batch import InputError
 from evaluation.batched import Watch, in_batches, silent
 from evaluation.blocks import Blocks
-from evaluation.passes import Judged, Subject
+from evaluation.passes import Judged, Subject, judge
 from evaluation.scores import Score, block_sums, token_scores
 from models.flops import forward_flops
 
@@ -84,9 +85,10 @@ def in_order(
     subject: Subject, blocks: Blocks, ranks: Int[np.ndarray, "N L"], name: str, options: Options, watch: Watch = silent
 ) -> Score:
     """The likelihood in the order that `ranks` give each block."""
-    context = f"the block {'after' if subject.backward else 'before'} it"
-    if subject.one_pass:
-        log_p, leaked = _in_one_pass(subject, blocks, ranks, options.batch, watch)
+    reads = subject.in_chain if (ranks == natural(blocks)).all() else subject.in_any_chain
+    context = f"the block {'after' if reads == 'left' else 'before'} it"
+    if reads is not None:
+        log_p, leaked = _in_one_pass(subject, blocks, ranks, reads, options.batch, watch)
         asked, passes, predictions = blocks.scored, 1.0, blocks.length - 1
     else:
         asked = sampled(blocks, options)
@@ -99,7 +101,7 @@ def in_order(
         normalised=True,
         context=context,
         passes=float(passes),
-        flops=float(passes * pass_flops(subject, blocks.length, predictions)),
+        flops=float(passes * pass_flops(subject, blocks.length, predictions, reads or subject.alone)),
         tokens=token_scores(blocks, log_p, leaked, asked),
     )
 
@@ -134,14 +136,14 @@ def carried(subject: Subject, blocks: Blocks, options: Options | None = None, wa
         normalised=True,
         context=f"the block before it, and {reach} tokens of memory of its document",
         passes=1.0,
-        flops=float(pass_flops(subject, blocks.length, blocks.length - 1)),
+        flops=float(pass_flops(subject, blocks.length, blocks.length - 1, subject.in_chain)),
         tokens=token_scores(blocks, log_p, leaked),
     )
 
 
-def pass_flops(subject: Subject, length: int, predictions: int) -> int:
-    """Operations of one forward pass over one block."""
-    stream = subject.objective.query_stream
+def pass_flops(subject: Subject, length: int, predictions: int, reads: str | None) -> int:
+    """Operations of one forward pass over one block that is read so."""
+    stream = reads == "query"
     return forward_flops(subject.config, subject.vocab.size, 1, length, predictions, query_stream=stream)
 
 
@@ -193,14 +195,14 @@ def mixture(scores: Sequence[Score], num_blocks: int) -> Float64[np.ndarray, " N
 
 
 def _in_one_pass(
-    subject: Subject, blocks: Blocks, ranks: Int[np.ndarray, "N L"], batch: int, watch: Watch
+    subject: Subject, blocks: Blocks, ranks: Int[np.ndarray, "N L"], reads: str, batch: int, watch: Watch
 ) -> tuple[Float64[np.ndarray, "N L"], Float64[np.ndarray, "N L"]]:
     log_p, leaked = _unasked(blocks)
-    real = blocks.real
+    real, read = blocks.real, subject.chain_judged(judge, reads)
 
     def chain(part: Int[np.ndarray, " B"]) -> Judged:
         fresh = np.ones(len(part), bool)
-        return subject.chain(subject.params, None, fresh, blocks.tokens[part], real[part], ranks[part])[0]
+        return read(subject.params, None, fresh, blocks.tokens[part], real[part], ranks[part])[0]
 
     for part, judged in in_batches(blocks.num_blocks, batch, chain, watch):
         _keep(log_p, leaked, part, judged)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float64, Int
+from jaxtyping import Array, Float, Float64, Int
 
 from batch import Batch, Inputs, Targets, Vocab
 from evaluation.blocks import Blocks
 from models.visibility import visible
-from objectives import CausalLm, MaskedLm, Objective
+from objectives import Mixture, Objective, Staged, places
 
 EPOCHS = 8
 """How often the targets of each block are drawn."""
@@ -20,17 +20,29 @@ EPOCHS = 8
 def training_mass(objective: Objective, vocab: Vocab, blocks: Blocks) -> Float64[np.ndarray, " n"]:
     """The share of an objective's targets that have c = 0, 1, ..., n - 1 visible tokens, in rows like these blocks.
 
-    Counted from what `prepare` shows and asks, as `visible` reads it. Visible are the tokens that stand there as they
-    are; the targets of a masked model do not count, though one in ten is shown. The start does not count either, and is
-    no target. Raises InputError where the objective cannot be asked in rows of this length.
+    Counted from what `prepare` shows and asks, as `visible` reads it, each target by its weight. Visible are the tokens
+    that stand there as they are; the targets of a masked model do not count, though one in ten is shown. The start does
+    not count either, and is no target. A mixture has the targets of its parts, by their shares of the rows; stages have
+    those of the last. Raises InputError where the objective cannot be asked in rows of this length.
     """
+    mass = _mass(objective, vocab, blocks)
+    return mass / mass.sum()
+
+
+def _mass(objective: Objective, vocab: Vocab, blocks: Blocks) -> Float64[np.ndarray, " n"]:
+    """The weight of the targets that have c visible tokens."""
+    if isinstance(objective, Staged):
+        return _mass(objective.parts[-1], vocab, blocks)
+    if isinstance(objective, Mixture):
+        parts = zip(objective.fractions, objective.parts, strict=True)
+        return sum((share * _mass(part, vocab, blocks) for share, part in parts), np.zeros(blocks.length - 1))
     size, prepare = blocks.length - 1, _preparer(objective, vocab)
-    counts = np.zeros(size + 1, np.int64)
+    mass = np.zeros(size + 1)
     for epoch in range(EPOCHS):
         inputs, targets = prepare(_batch(blocks, epoch), jax.random.key(0))
-        seen, asked = map(np.asarray, _visible_tokens(objective, inputs, targets))
-        counts += np.bincount(seen[asked], minlength=size + 1)
-    return counts[:size] / counts.sum()
+        seen, weights = map(np.asarray, _visible_tokens(objective, inputs, targets))
+        mass += np.bincount(seen.reshape(-1), weights.reshape(-1), size + 1)
+    return mass[:size]
 
 
 @functools.cache
@@ -40,17 +52,16 @@ def _preparer(objective: Objective, vocab: Vocab) -> Callable[..., tuple[Inputs,
 
 def _visible_tokens(
     objective: Objective, inputs: Inputs, targets: Targets
-) -> tuple[Int[Array, "B P"], Bool[Array, "B P"]]:
-    """How many tokens of the text each prediction sees, and which predictions are asked for one of them."""
-    place = inputs.predict
-    if isinstance(objective, CausalLm):  # it stands at the neighbor of what it predicts
-        place = place + (1 if objective.direction == "forward" else -1)
+) -> tuple[Int[Array, "B P"], Float[Array, "B P"]]:
+    """How many tokens of the text each prediction sees, and its weight, 0 where it is asked for none of them.
+
+    A target that the place it is read at sees is hidden by what stands there: it is visible to no prediction.
+    """
+    place, row = places(objective, inputs, targets), jnp.arange(len(inputs.predict))[:, None]
     seen = visible(inputs, inputs.predict, None, strict=inputs.blind[:, None])[:, 0]
-    if isinstance(objective, MaskedLm):
-        row = jnp.arange(len(place))[:, None]
-        hidden = jnp.zeros(inputs.tokens.shape, bool).at[row, place].max(targets.weights > 0)
-        seen &= ~hidden[:, None]
-    return seen[:, :, 1:].sum(axis=-1), (targets.weights > 0) & (place > 0)
+    hidden = (targets.weights > 0) & jnp.take_along_axis(seen, place[:, :, None], axis=2, mode="clip")[:, :, 0]
+    seen &= ~jnp.zeros(inputs.tokens.shape, bool).at[row, place].max(hidden)[:, None]
+    return seen[:, :, 1:].sum(axis=-1), jnp.where(place > 0, targets.weights, 0.0)
 
 
 def _batch(blocks: Blocks, epoch: int) -> Batch:

@@ -1,7 +1,7 @@
 """Forward passes that ask a model for the probability of tokens, compiled once a shape.
 
 Two questions are all that scorers ask: every token of a block, each given those before it in one order (`chain`); and
-one token, given any others (`single`). Which of them a model can answer, and how, is a matter of its objective: the
+one token, given any others (`single`). Which of them a model can answer, and how, is what its objective `reads`: the
 same trunk is read as it was trained.
 """
 
@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from batch import VOID, InputError, Inputs, Memory, Vocab
 from evaluation.blocks import emittable
 from models import Model, ModelConfig
-from objectives import CausalLm, MaskedLm, Objective, PermutationLm
+from objectives import Objective
 
 Judged = tuple[Float[Array, "B P"], Float[Array, "B P"]]
 """Log-probabilities over the ids that text can hold, and the probability of the others before renormalization."""
@@ -31,12 +31,17 @@ NEAR, FAR = 1 << 19, 1 << 24
 """Logits that are there at once: as many as stay in a core's cache, where reading them again is nearly free; or as
 many as keep an accelerator busy."""
 
+IN_CHAIN, BEHIND_MASK = ("right", "left", "query"), ("mask", "before")
+ALONE = (*BEHIND_MASK, "query")
+"""By which READINGS of objectives a chain can be asked, and by which a token alone."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
     """What is evaluated: a model, its parameters, what it was trained to do, and its vocabulary.
 
-    Raises InputError for an objective that predicts in a way that is not known here.
+    A model that was trained in several ways is asked each question by the first of them that can answer it.
+    Raises InputError for an objective that no question can be put to.
     """
 
     config: ModelConfig
@@ -46,28 +51,43 @@ class Subject:
     vocab: Vocab
 
     def __post_init__(self):
-        if not isinstance(self.objective, CausalLm | MaskedLm | PermutationLm):
+        if self.in_chain is None and self.alone is None:
             raise InputError(
-                f"objective={type(self.objective).__name__}: no scorer knows how it predicts; likelihoods are those of "
-                "CausalLm, MaskedLm and PermutationLm."
+                f"objective={type(self.objective).__name__}: no scorer knows how it predicts, for its `reads` names "
+                f"none of {', '.join((*IN_CHAIN, *ALONE))}."
             )
-        if isinstance(self.objective, MaskedLm) and self.vocab.mask is None:
+        if self.alone in BEHIND_MASK and self.vocab.mask is None:
             raise InputError("vocab.mask=None: a masked model is asked behind [MASK], which this vocabulary lacks.")
 
     @property
+    def in_chain(self) -> str | None:
+        """How it is read where one pass gives every token, each given those before it in one order."""
+        return next((way for way in self.objective.reads if way in IN_CHAIN), None)
+
+    @property
+    def in_any_chain(self) -> str | None:
+        """How it is read where one pass does so in any order."""
+        return "query" if "query" in self.objective.reads else None
+
+    @property
+    def alone(self) -> str | None:
+        """How it is read where a pass gives one token, given any others."""
+        return next((way for way in self.objective.reads if way in ALONE), None)
+
+    @property
     def one_pass(self) -> bool:
-        """Whether one pass gives every conditional of an order."""
-        return not isinstance(self.objective, MaskedLm)
+        """Whether one pass gives every conditional of the order that it reads in."""
+        return self.in_chain is not None
 
     @property
     def any_order(self) -> bool:
-        """Whether other orders than one can be asked for, and any token given any others."""
-        return not isinstance(self.objective, CausalLm)
+        """Whether any token can be asked for given any others, and hence the tokens in any order."""
+        return self.alone is not None
 
     @property
     def backward(self) -> bool:
-        """Whether it reads from right to left."""
-        return isinstance(self.objective, CausalLm) and self.objective.direction == "backward"
+        """Whether its one pass reads from right to left."""
+        return self.in_chain == "left"
 
     @property
     def chain(self) -> Callable[..., tuple[Judged, Memory | None]]:
@@ -79,15 +99,16 @@ class Subject:
         """The jitted pass over rows of which one token is asked: see `_single`."""
         return self.single_judged(judge)
 
-    def chain_judged(self, by: Judge) -> Callable[..., tuple[Any, Memory | None]]:
-        """The same pass as `chain`, of which something else is kept."""
-        assert self.one_pass
-        return _chain(self.model, self.vocab, "query" if self.any_order else "left" if self.backward else "right", by)
+    def chain_judged(self, by: Judge, reads: str | None = None) -> Callable[..., tuple[Any, Memory | None]]:
+        """The same pass as `chain`, of which something else is kept, or which `reads` in another way."""
+        reads = reads or self.in_chain
+        assert reads is not None, "has no chain in one pass"
+        return _chain(self.model, self.vocab, reads, by)
 
     def single_judged(self, by: Judge) -> Callable[..., Any]:
         """The same pass as `single`, of which something else is kept."""
-        assert self.any_order
-        return _single(self.model, self.vocab, isinstance(self.objective, PermutationLm), by)
+        assert self.alone is not None, "sees one side"
+        return _single(self.model, self.vocab, self.alone, by)
 
 
 @functools.cache
@@ -125,13 +146,14 @@ def _chain(model: Model, vocab: Vocab, reads: str, by: Judge) -> Callable[..., t
 
 
 @functools.cache
-def _single(model: Model, vocab: Vocab, blind: bool, by: Judge) -> Callable[..., Any]:
+def _single(model: Model, vocab: Vocab, reads: str, by: Judge) -> Callable[..., Any]:
     """A function of parameters, tokens, shown, hidden and target: what it gives the token at `target` of each row.
 
     It sees the tokens that are `shown`, and that there are tokens where they are `hidden`; nothing else. A query stream
-    needs no [MASK]: it sees nothing of what is hidden.
+    needs no [MASK]: it sees nothing of what is hidden. Where the prediction is read from the place "before", there
+    stands a [MASK] if its token is neither shown nor hidden.
     """
-    graphdef, mask = nnx.graphdef(model), vocab.mask
+    graphdef, mask, blind = nnx.graphdef(model), vocab.mask, reads == "query"
     assert blind or mask is not None, "refused with the subject"
 
     def single(
@@ -141,9 +163,11 @@ def _single(model: Model, vocab: Vocab, blind: bool, by: Judge) -> Callable[...,
         hidden: Bool[Array, "B L"],
         target: Int[Array, " B"],
     ) -> Any:
+        predict = target[:, None] - (1 if reads == "before" else 0)
         text = tokens if mask is None or blind else jnp.where(shown, tokens, mask)
         order = hidden.astype(jnp.int32) if blind else jnp.zeros_like(tokens)
-        inputs = inputs_of(text, shown | hidden, order, target[:, None], blind=blind)
+        seen = shown | hidden | (jnp.arange(tokens.shape[1])[None] == predict)
+        inputs = inputs_of(text, seen, order, predict, blind=blind)
         bound = nnx.merge(graphdef, params)
         judged = _judged(bound, bound(inputs).hidden, jnp.take_along_axis(tokens, target[:, None], axis=1), vocab, by)
         return jax.tree.map(lambda found: found[:, 0], judged)

@@ -71,6 +71,6 @@ def _pseudo(
         normalised=False,
         context=context,
         passes=passes,
-        flops=passes * pass_flops(subject, blocks.length, 1),
+        flops=passes * pass_flops(subject, blocks.length, 1, subject.alone),
         tokens=token_scores(blocks, log_p, leaked, asked),
     )

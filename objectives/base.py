@@ -7,11 +7,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from batch import VOID, Batch, Inputs, Mean, Output, Targets, Vocab, weighted_mean
+from batch import VOID, Batch, InputError, Inputs, Mean, Output, Targets, Vocab, weighted_mean
 
 Losses = dict[str, Mean]
 Metrics = dict[str, Mean]
 Scales = dict[str, Float[Array, ""]]
+
+READINGS = {"right": 1, "left": -1, "query": 0, "mask": 0, "before": 1}
+"""Where the prediction of a token is read, and how far ahead of that place the token stands: "right", from the content
+stream at the token before it, which has seen nothing later; "left", the mirror image; "query", from the query stream at
+its own place; "mask", from the content stream at its own place, where [MASK] stands; "before", from the content stream
+at the place before that [MASK]."""
 
 
 @runtime_checkable
@@ -31,6 +37,11 @@ class Objective(Protocol):
     @property
     def pair_weight(self) -> float:
         """Coefficient of the sentence-pair loss; 0: there is none."""
+        ...
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The READINGS by which a trained model can be asked for a token: a mixture's several; () if no scorer can."""
         ...
 
     def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
@@ -64,6 +75,32 @@ def row_keys(key: Key[Array, ""], batch: Batch, static_draws: int = 0) -> Key[Ar
 def eligible(batch: Batch, vocab: Vocab) -> Bool[Array, "B L"]:
     """The tokens that may be targets: neither padding nor special."""
     return (jnp.asarray(batch.document) != 0) & ~jnp.asarray(vocab.is_special)[batch.tokens]
+
+
+def mask_id(vocab: Vocab, objective: Objective) -> int:
+    """What hidden tokens are shown as. Raises InputError where the vocabulary has no [MASK]."""
+    if vocab.mask is None:
+        raise InputError(
+            f"vocab.mask=None: {type(objective).__name__} hides tokens behind [MASK], which this vocabulary lacks; "
+            "train a tokenizer."
+        )
+    return vocab.mask
+
+
+def neighbors(batch: Batch, vocab: Vocab, step: int) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
+    """The token `step` places after each, around the end of the row; and whether it may be this one's target.
+
+    It may if it is eligible, of the same document, and in the row.
+    """
+    tokens, document = jnp.asarray(batch.tokens), jnp.asarray(batch.document)
+    place = jnp.arange(tokens.shape[1])[None] + step
+    asked = jnp.roll(eligible(batch, vocab), -step, axis=1) & (jnp.roll(document, -step, axis=1) == document)
+    return jnp.roll(tokens, -step, axis=1), asked & (place >= 0) & (place < tokens.shape[1])
+
+
+def labels_at(batch: Batch, predict: Int[Array, "B P"], weights: Float[Array, "B P"]) -> Int[Array, "B P"]:
+    """The tokens of the text at the predicted places; 0 at unused slots."""
+    return jnp.where(weights > 0, jnp.take_along_axis(jnp.asarray(batch.tokens), predict, axis=1), 0)
 
 
 def positions(document: Int[Array, "B L"]) -> Int[Array, "B L"]:

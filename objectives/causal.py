@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from batch import Batch, Inputs, Output, Targets, Vocab
-from objectives.base import Losses, Metrics, Scales, eligible, scale, show, token_loss
+from objectives.base import Losses, Metrics, Scales, neighbors, scale, show, token_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,16 +20,17 @@ class CausalLm:
     query_stream = False
     pair_weight = 0.0
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("right",) if self.direction == "forward" else ("left",)
+
     def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
         del key  # nothing is random
-        tokens, document = jnp.asarray(batch.tokens), jnp.asarray(batch.document)
-        index = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
-        step = -1 if self.direction == "forward" else 1
-        order, edge = (index, -1) if self.direction == "forward" else (index[:, ::-1], 0)
-        neighbor = jnp.roll(eligible(batch, vocab), step, axis=1) & (jnp.roll(document, step, axis=1) == document)
-        weights = neighbor.at[:, edge].set(False).astype(jnp.float32)
-        inputs = show(batch, order=order, predict=index, reuse=self.reuse)
-        return inputs, Targets(labels=jnp.roll(tokens, step, axis=1), weights=weights)
+        index = jnp.broadcast_to(jnp.arange(batch.tokens.shape[1])[None], batch.tokens.shape)
+        forward = self.direction == "forward"
+        labels, asked = neighbors(batch, vocab, 1 if forward else -1)
+        inputs = show(batch, order=index if forward else index[:, ::-1], predict=index, reuse=self.reuse)
+        return inputs, Targets(labels=labels, weights=asked.astype(jnp.float32))
 
     def scales(self, targets: Targets) -> Scales:
         return {"loss": scale(1.0, targets.weights)}

@@ -10,7 +10,18 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from batch import Batch, InputError, Inputs, Output, Targets, Vocab, weighted_mean
-from objectives.base import Losses, Metrics, Scales, eligible, row_keys, scale, show, token_loss
+from objectives.base import (
+    Losses,
+    Metrics,
+    Scales,
+    eligible,
+    labels_at,
+    mask_id,
+    row_keys,
+    scale,
+    show,
+    token_loss,
+)
 from objectives.sampling import find_words, geometric_lengths, predictions, sample_spans, sample_tokens
 
 SPAN_SUCCESS, LONGEST_SPAN = 0.2, 10  # words (Joshi et al. 2020, section 3.1)
@@ -37,6 +48,7 @@ class MaskedLm:
     reuse: int | None = None  # positions that enter the memory; None: the whole window
 
     query_stream = False
+    reads = ("mask",)
 
     def __post_init__(self):
         if not 0 < self.rate <= 1:
@@ -56,23 +68,24 @@ class MaskedLm:
         return min(length, self.max_predictions or max(1, round(self.rate * length)))
 
     def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
-        if vocab.mask is None:
-            raise InputError(
-                "vocab.mask=None: MaskedLm hides tokens behind [MASK], which this vocabulary lacks; train a tokenizer."
-            )
+        return self.prepare_among(eligible(batch, vocab), batch, vocab, key)
+
+    def prepare_among(
+        self, allowed: Bool[Array, "B L"], batch: Batch, vocab: Vocab, key: Key[Array, ""]
+    ) -> tuple[Inputs, Targets]:
+        """The same where only these tokens may be targets."""
+        mask = mask_id(vocab, self)
         tokens, document = jnp.asarray(batch.tokens), jnp.asarray(batch.document)
         slots, real = self.slots(tokens.shape[1]), (document != 0).sum(axis=1)
         # A table, made on the host in float64: float32 would round 0.15 x 190 = 28.5 to the wrong side.
         counts = np.clip(np.round(self.rate * np.arange(tokens.shape[1] + 1)), 1, slots).astype(np.int32)
-        hidden = jax.vmap(lambda *row: self.hide(vocab, slots, *row))
+        hidden = jax.vmap(lambda *row: self.hide(vocab, mask, slots, *row))
         keys = row_keys(key, batch, self.static_draws)
-        shown, predict, weights = hidden(
-            tokens, jnp.asarray(batch.word), eligible(batch, vocab), jnp.asarray(counts)[real], keys
-        )
+        shown, predict, weights = hidden(tokens, jnp.asarray(batch.word), allowed, jnp.asarray(counts)[real], keys)
         order = jnp.zeros_like(tokens)
         if self.reuse is not None:  # what the memory keeps must not have seen what the next window asks
             order = order.at[:, self.reuse :].set(1)
-        labels = jnp.where(weights > 0, jnp.take_along_axis(tokens, predict, axis=1), 0)
+        labels = labels_at(batch, predict, weights)
         inputs = show(batch, tokens=shown, order=order, predict=predict, reuse=self.reuse)
         task_weights = None if batch.task is None else (real > 0).astype(jnp.float32)
         return inputs, Targets(labels=labels, weights=weights, task=batch.task, task_weights=task_weights)
@@ -80,6 +93,7 @@ class MaskedLm:
     def hide(
         self,
         vocab: Vocab,
+        mask: int,
         slots: int,
         tokens: Int[Array, " L"],
         word: Int[Array, " L"],
@@ -88,7 +102,6 @@ class MaskedLm:
         key: Key[Array, ""],
     ) -> tuple[Int[Array, " L"], Int[Array, " P"], Float[Array, " P"]]:
         """One row: the tokens as shown, the positions to predict and their weights."""
-        assert vocab.mask is not None, "checked by prepare"
         where, how, what = jax.random.split(key, 3)
         chosen, first = self.choose(word, allowed, count, where)
         coin = jax.random.uniform(how, tokens.shape)
@@ -96,7 +109,7 @@ class MaskedLm:
         pool = jnp.asarray(vocab.ordinary) if self.random_from == "ordinary" else jnp.arange(vocab.size)
         noise = pool[jax.random.randint(what, tokens.shape, 0, len(pool))]
         changed = jnp.where(coin < self.mask_share + self.random_share, noise, tokens)
-        changed = jnp.where(coin < self.mask_share, vocab.mask, changed)
+        changed = jnp.where(coin < self.mask_share, mask, changed)
         predict, weights = predictions(chosen, slots)
         return jnp.where(chosen, changed, tokens), predict, weights
 

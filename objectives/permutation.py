@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
 from batch import Batch, InputError, Inputs, Output, Targets, Vocab
-from objectives.base import Losses, Metrics, Scales, eligible, row_keys, scale, show, token_loss
+from objectives.base import Losses, Metrics, Scales, eligible, labels_at, row_keys, scale, show, token_loss
 from objectives.sampling import find_words, predictions, sample_ngrams, sample_tokens
 
 
@@ -34,6 +34,7 @@ class PermutationLm:
 
     query_stream = True
     pair_weight = 0.0
+    reads = ("query",)
 
     def __post_init__(self):
         if self.predict_one_in < 1:
@@ -60,10 +61,10 @@ class PermutationLm:
         return [(slice(0, self.reuse), total - second), (slice(self.reuse, length), second)]
 
     def prepare(self, batch: Batch, vocab: Vocab, key: Key[Array, ""]) -> tuple[Inputs, Targets]:
-        tokens, allowed = jnp.asarray(batch.tokens), eligible(batch, vocab)
+        allowed = eligible(batch, vocab)
         context_like = allowed if not self.specials_seen else jnp.ones_like(allowed)
-        reversed_rows = jnp.zeros(len(tokens), bool) if batch.direction is None else jnp.asarray(batch.direction) < 0
-        halves = self.halves(tokens.shape[1])
+        reversed_rows = jnp.zeros(len(allowed), bool) if batch.direction is None else jnp.asarray(batch.direction) < 0
+        halves = self.halves(allowed.shape[1])
         orders, targets, offset = [], [], 0
         keys = jnp.stack([row_keys(key, batch, self.static_draws), row_keys(key, batch)], axis=1)  # targets', orders'
         for part, goal in halves:
@@ -77,10 +78,9 @@ class PermutationLm:
             offset += part.stop - part.start + 1
         slots = sum(goal for _, goal in halves)
         predict, weights = jax.vmap(lambda row: predictions(row, slots))(jnp.concatenate(targets, axis=1))
-        labels = jnp.where(weights > 0, jnp.take_along_axis(tokens, predict, axis=1), 0)
         order = jnp.concatenate(orders, axis=1)
         inputs = show(batch, order=order, predict=predict, blind=True, reuse=self.reuse)
-        return inputs, Targets(labels=labels, weights=weights)
+        return inputs, Targets(labels=labels_at(batch, predict, weights), weights=weights)
 
     def permute(
         self,
@@ -129,3 +129,12 @@ class PermutationLm:
 
     def loss(self, model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
         return token_loss(model, output, targets)
+
+
+def any_order_lm(reuse: int | None = None) -> PermutationLm:
+    """Any-order autoregression: every token is a target, in a uniformly random order (Uria et al. 2014).
+
+    It is the permutation model of K = 1. [SEP] and [CLS] are given from the start, as they have no loss. A masked
+    diffusion's loss is a bound on the same quantity (`objectives/diffusion.py`).
+    """
+    return PermutationLm(predict_one_in=1, spans="token", specials_seen=True, reuse=reuse)

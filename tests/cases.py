@@ -15,7 +15,16 @@ from flax import nnx
 from batch import Batch, Inputs, Memory, Output, Task, Vocab
 from models import BertConfig, GptConfig, ModelConfig, XlnetConfig, build_model
 from models.parameters import initialize
-from objectives import CausalLm, MaskedLm, Objective, PermutationLm
+from objectives import (
+    CausalLm,
+    MaskedDiffusion,
+    MaskedLm,
+    MaskedNextToken,
+    Mixture,
+    Objective,
+    PermutationLm,
+    PrefixLm,
+)
 
 VOCAB = Vocab(size=64, special=(0, 1, 2, 3), pad=0, cls=1, sep=2, mask=3)
 ROWS, LENGTH, HALF = 4, 12, 6
@@ -66,7 +75,14 @@ OBJECTIVES: dict[str, Objective] = {
     "permutation_token": PermutationLm(predict_one_in=3, spans="token", specials_seen=True),
     "permutation_block": PermutationLm(predict_one_in=3, unit="word", perm_size=3),
     "permutation_reuse": PermutationLm(predict_one_in=3, reuse=HALF),
+    "prefix": PrefixLm(),
+    "diffusion": MaskedDiffusion(),
+    "next": MaskedNextToken(MaskedLm(rate=0.34)),
+    "mixture": Mixture((CausalLm(), MaskedNextToken(MaskedLm(rate=0.34)))),
+    "mixture_streams": Mixture((CausalLm(), PermutationLm(predict_one_in=3))),
 }
+WITH_ONE = {"prefix": "gpt", "diffusion": "bert", "next": "gpt", "mixture": "bert", "mixture_streams": "xlnet"}
+"""Objectives that ask nothing of a model that others do not ask, and the one model that they are checked with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +95,8 @@ class Case:
 
 def serves(model: ModelConfig, objective: Objective) -> bool:
     """Whether the model can serve the objective: what it means, told apart from the check of an experiment."""
-    if isinstance(objective, PermutationLm) and not isinstance(model, XlnetConfig):
-        return False  # no query stream
+    if objective.query_stream and not isinstance(model, XlnetConfig):
+        return False
     if objective.reuse is not None:
         return model.memory_length > 0
     return not model.memory_length or objective != OBJECTIVES["backward"]  # which must not see what precedes a window
@@ -93,7 +109,7 @@ CASES = {
     f"{model}-{objective}": Case(MODELS[model], OBJECTIVES[objective])
     for model in MODELS
     for objective in (FEW if "modern" in model else OBJECTIVES)
-    if serves(MODELS[model], OBJECTIVES[objective])
+    if serves(MODELS[model], OBJECTIVES[objective]) and WITH_ONE.get(objective, model) == model
 }
 
 

@@ -50,6 +50,7 @@ OWN_FLAGS = (
     *("workdir", "print_config", "dry_run", "profile", "step", "split", "steps", "config"),
     *("from_hf", "to_hf", "allow_missing"),
     *("tasks", "text", "output", "length", "kappa", "positions", "orders", "items", "pairs", "probe"),
+    *("suite", "from", "seeds", "match"),
 )
 
 

@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from models import GptConfig, build_model
-from objectives import Objective
-from texts import VOCAB, random_batch
+from objectives import CausalLm, Mixture, Objective
+from texts import VOCAB, eligible, random_batch
 from training.state import init_state
 from training.step import make_train_step
 
@@ -21,31 +21,34 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 @pytest.fixture
-def prefix_lm(monkeypatch):
+def ahead_lm(monkeypatch):
     """The objective that docs/adding.md writes out."""
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adding.md").read_text(), re.DOTALL)
-    module = types.ModuleType("prefix")
-    monkeypatch.setitem(sys.modules, "prefix", module)  # dataclasses look their module up
+    module = types.ModuleType("ahead")
+    monkeypatch.setitem(sys.modules, "ahead", module)  # dataclasses look their module up
     exec(compile(code, "docs/adding.md", "exec"), module.__dict__)
-    return module.PrefixLm
+    return module.AheadLm
 
 
-def test_the_objective_of_the_contributors_page_trains(prefix_lm):
-    objective, batch = prefix_lm(prefix=3), random_batch(4, 12)
+def test_the_objective_of_the_contributors_page_trains(ahead_lm):
+    objective, batch = ahead_lm(distance=3), random_batch(4, 12)
     assert isinstance(objective, Objective)
-    inputs, _ = objective.prepare(batch, VOCAB, jax.random.key(0))
+    _, targets = objective.prepare(batch, VOCAB, jax.random.key(0))
     real = np.asarray(batch.document) != 0
-    expected = np.maximum(np.arange(real.shape[1]) - 2, 0)
-    assert np.array_equal(np.asarray(inputs.order)[real], np.broadcast_to(expected, real.shape)[real])
+    used, asked = np.asarray(targets.weights) > 0, eligible(batch)[:, 3:]
+    assert np.array_equal(used[:, :-3], asked) and not used[:, -3:].any()
+    assert np.array_equal(np.asarray(targets.labels)[:, :-3][asked], batch.tokens[:, 3:][asked])
+    mixed, _ = Mixture((CausalLm(), objective)).prepare(batch, VOCAB, jax.random.key(0))
+    assert mixed.predict.shape == batch.tokens.shape
     model = build_model(GptConfig(1, 2, 16, 32, 0.0, 0.0, max_length=real.shape[1]), VOCAB.size)
     optimizer = optax.adam(1e-2)
     state, step = (
         init_state(model, optimizer, len(real), 0),
-        make_train_step(model, objective, VOCAB, optimizer, seed=0),
+        make_train_step(model, objective, VOCAB, optimizer),
     )
     losses = []
     for _ in range(20):
-        state, record = step(state, batch)
+        state, record = step(state, batch, 0)
         losses.append(record["loss"].value())
     assert losses[-1] < losses[0] - 0.1
 

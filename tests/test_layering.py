@@ -15,11 +15,16 @@ ALLOWED = {
     "models": {"batch"},
     "data": {"batch"},
     "training": {"batch", "objectives", "models", "data"},
-    "configs": {"batch", "objectives", "models", "data", "training"},
+    "ablation": {"batch", "objectives", "models", "data", "training", "evaluation"},
+    "report": {"batch", "evaluation", "ablation"},
+    "configs": {"batch", "objectives", "models", "data", "training", "evaluation", "ablation"},
     "interop": {"batch", "objectives", "models", "data", "training"},
     "evaluation": {"batch", "objectives", "models", "data", "training"},
     "benchmarks": {"batch", "objectives", "models", "data", "training", "configs", "evaluation"},
-    "entry point": {"batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation"},
+    "entry point": {
+        *("batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation"),
+        *("ablation", "report"),
+    },
 }
 FORBIDDEN_ELSEWHERE = {"data": {"jax", "jaxlib", "flax", "optax", "orbax"}}  # host code, NumPy only
 NAMES_THAT_PERMIT_ANYTHING = {"util", "utils", "common", "helper", "helpers", "misc"}

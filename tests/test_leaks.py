@@ -11,18 +11,43 @@ from flax import nnx
 
 from batch import Batch, Inputs, Targets
 from cases import CASES, LENGTH, QUICK, ROWS, VOCAB, Case, build, continuation, loud, prepare, read, some_memory, text
-from objectives import CausalLm, MaskedLm, PermutationLm
+from objectives import (
+    CausalLm,
+    MaskedDiffusion,
+    MaskedLm,
+    MaskedNextToken,
+    Mixture,
+    Objective,
+    PermutationLm,
+    PrefixLm,
+)
+
+
+def part(objective: Objective, row: int) -> Objective:
+    """What a row is asked: the two parts of a mixture take turns, and begin with the first in epoch 0."""
+    return objective.parts[row % 2] if isinstance(objective, Mixture) else objective
 
 
 def allowed(case: Case, batch: Batch, inputs: Inputs, targets: Targets) -> np.ndarray:
     """Which tokens each prediction may depend on [B P L], from what the objective means."""
+    rows = range(ROWS)
+    each = [visible(part(case.objective, row), batch, inputs, targets) for row in rows]
+    return np.stack([found[row] for row, found in zip(rows, each, strict=True)])
+
+
+def visible(objective: Objective, batch: Batch, inputs: Inputs, targets: Targets) -> np.ndarray:
+    """The same where all rows are of one objective."""
     predict, document = np.asarray(inputs.predict), batch.document
     i, j = predict[:, :, None], np.arange(LENGTH)[None, None]
     own = np.take_along_axis(document, predict, axis=1)
     together = (document[:, None] == own[:, :, None]) & (document[:, None] > 0)
-    objective = case.objective
     if isinstance(objective, CausalLm):
         return together & ((j <= i) if objective.direction == "forward" else (j >= i))
+    if isinstance(objective, PrefixLm):
+        last = np.where(np.asarray(inputs.order) == 0, j[0], -1).max(axis=1)[:, None, None]  # of the prefix
+        return together & ((j <= i) | (j <= last))
+    if isinstance(objective, MaskedDiffusion | MaskedNextToken):
+        return together
     first = objective.reuse or LENGTH
     if isinstance(objective, MaskedLm):
         return together & ((j < first) | (i >= first))
@@ -68,7 +93,7 @@ def test_a_prediction_depends_on_exactly_what_the_objective_shows(name):
         tokens, past = sensitivity(case.model)(loud(case.model), by_position, memory)
         depends = np.asarray(tokens)[:, :, : ROWS * LENGTH].reshape(ROWS, -1, ROWS, LENGTH) != 0
         used = np.take_along_axis(batch.document, np.asarray(inputs.predict), axis=1) > 0
-        if isinstance(case.objective, PermutationLm):
+        if case.objective.query_stream:
             used = np.asarray(targets.weights) > 0
         assert used.any()
         expected = np.zeros_like(depends)
@@ -89,20 +114,36 @@ def check_memory(batch, inputs, memory, past, used):
     np.testing.assert_array_equal((past != 0)[used], expected[used])
 
 
+def never_shown(objective: Objective) -> Objective:
+    """The same, no target of which is shown as it is."""
+    if isinstance(objective, MaskedLm):
+        return dataclasses.replace(objective, mask_share=0.5, random_share=0.5)
+    if isinstance(objective, MaskedNextToken):
+        return MaskedNextToken(never_shown(objective.hiding))
+    if isinstance(objective, Mixture):
+        return dataclasses.replace(objective, parts=tuple(map(never_shown, objective.parts)))
+    return objective
+
+
+def ahead(objective: Objective) -> int:
+    """How far behind the place that predicts it a target stands."""
+    if isinstance(objective, CausalLm):
+        return {"forward": 1, "backward": -1}[objective.direction]
+    return 1 if isinstance(objective, PrefixLm | MaskedNextToken) else 0
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_answer_changes_no_prediction_of_it(name):
     case = CASES[name]
-    objective = case.objective
-    if isinstance(objective, MaskedLm):
-        objective = dataclasses.replace(objective, mask_share=0.5, random_share=0.5)  # none is shown as it is
+    objective = never_shown(case.objective)
     batch = text(case.model)
     inputs, targets = prepare(objective, batch)
     before, _ = read(case.model, inputs)
-    offset = {"forward": 1, "backward": -1}[objective.direction] if isinstance(objective, CausalLm) else 0
+    offset = np.array([ahead(part(objective, row)) for row in range(ROWS)])
     weights = np.asarray(targets.weights) > 0
     for p in range(weights.shape[1]):
         tokens, asked = batch.tokens.copy(), np.flatnonzero(weights[:, p])
-        answer = np.asarray(inputs.predict)[asked, p] + offset
+        answer = np.asarray(inputs.predict)[asked, p] + offset[asked]
         np.testing.assert_array_equal(np.asarray(targets.labels)[asked, p], tokens[asked, answer])
         tokens[asked, answer] = 4 + (tokens[asked, answer] - 3) % (VOCAB.size - 4)
         after, _ = read(case.model, prepare(objective, batch.replace(tokens=tokens))[0])

@@ -301,7 +301,7 @@ def test_each_question_compiles_once_for_a_shape():
 
 def test_an_objective_that_nobody_can_ask_is_refused():
     class Prefix:
-        query_stream, reuse, pair_weight = False, None, 0.0
+        query_stream, reuse, pair_weight, reads = False, None, 0.0, ()
 
         def prepare(self, batch, vocab, key): ...
         def scales(self, targets): ...

@@ -101,9 +101,9 @@ def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_last_good_check
     def failing(run):
         step = train_step(run)
 
-        def call(state, batch):
+        def call(state, batch, seed):
             number = int(state.step) + 1
-            state, record = step(state, batch)
+            state, record = step(state, batch, seed)
             bad = Mean(np.float32(np.nan), np.float32(1)) if name == "loss" else np.float32(np.inf)
             return state, {**record, name: bad} if number == 6 else record
 
@@ -143,9 +143,10 @@ def test_a_resumed_run_reads_on_where_its_checkpoint_was_written(config, tmp_pat
     run = build_run(commands.experiment(config, "gpt"), lambda line: None)
     mean, read = Mean(np.float32(1), np.float32(1)), []
 
-    def step(state, batch):
+    def step(state, batch, seed):
         read.append(np.asarray(batch.tokens))
-        return state.replace(step=state.step + 1), {"loss": mean, "gradient_norm": mean[0], "parameter_norm": mean[0]}
+        numbers = dict.fromkeys(("gradient_norm", "parameter_norm", "targets"), mean[0])
+        return state.replace(step=state.step + 1), {"loss": mean, **numbers}
 
     def stop(done):
         if done == 8:

@@ -22,7 +22,7 @@ for model in ("bert", "gpt", "xlnet"):
     state, step = init_state(run.model, run.optimizer, 4, run.experiment.seed), run.train_step()
     losses[model] = []
     for number in range(3):
-        state, record = step(state, run.train.batch(number))
+        state, record = step(state, run.train.batch(number), run.experiment.seed)
         losses[model].append(record["loss"].value().hex())
     losses[model].append(sum(float(abs(leaf).sum()) for leaf in jax.tree.leaves(state.params)).hex())
 print(json.dumps(losses))

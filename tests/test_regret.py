@@ -106,7 +106,7 @@ class Knows(Subject):
 
         return single
 
-    def chain_judged(self, by):
+    def chain_judged(self, by, reads=None):
         def chain(params, memory, fresh, tokens, real, ranks):
             target = np.tile(np.arange(1, LENGTH), len(tokens))
             rank = np.repeat(ranks if self.any_order else np.tile(np.arange(LENGTH), (len(tokens), 1)), LENGTH - 1, 0)

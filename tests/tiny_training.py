@@ -105,8 +105,9 @@ def _trainer(recipe: Recipe, seed: int):
     model = build(recipe.config, vocab().size, remat="none")
     schedule = {"total_steps": recipe.steps, "peak_rate": recipe.rate, "warmup_steps": CHUNK // 4}
     optimizer = make_optimizer(OptimizerConfig(**schedule, beta2=0.99, weight_decay=0.0))
-    step = make_train_step(model, recipe.objective, vocab(), optimizer, seed=seed)
-    chunk = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches), compiler_options=OPTIMIZED)
+    step = make_train_step(model, recipe.objective, vocab(), optimizer)
+    seeded = lambda state, batch: step(state, batch, seed)  # noqa: E731
+    chunk = jax.jit(lambda state, batches: jax.lax.scan(seeded, state, batches), compiler_options=OPTIMIZED)
     return init_state(model, optimizer, ROWS, seed), chunk
 
 

@@ -9,15 +9,26 @@ import jax
 import optax
 
 from batch import Batch, InputError, Vocab
-from data.batches import Stream, open_stream
+from data.batches import Numbered, Stream, open_stream
 from data.prepare import Prepared, prepare
 from data.tokenizer import AnyTokenizer
 from models import Model, build_model
+from objectives import plains
 from training.config import Experiment
 from training.heldout import EvalStep, make_eval_step, unigram_surprise
 from training.keys import named_key
 from training.optimizer import make_optimizer
+from training.state import Start, make_start
 from training.step import TrainStep, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """What is compiled of a run, at its first use; runs that differ in their seed alone can share it."""
+
+    start: Start
+    step: TrainStep
+    evaluate: EvalStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +46,15 @@ class Run:
     def vocab(self) -> Vocab:
         return self.prepared.vocab
 
+    def programs(self) -> Programs:
+        """The start, the step and the evaluation; each call compiles anew."""
+        start = make_start(self.model, self.optimizer, self.experiment.data.batch_size)
+        return Programs(start, self.train_step(), self.eval_step())
+
     def train_step(self) -> TrainStep:
         """The jitted step; each call compiles anew."""
-        experiment = self.experiment
-        accumulate = experiment.optimizer.accumulate
-        return make_train_step(
-            self.model, experiment.objective, self.vocab, self.optimizer, seed=experiment.seed, accumulate=accumulate
-        )
+        objective, accumulate = self.experiment.objective, self.experiment.optimizer.accumulate
+        return make_train_step(self.model, objective, self.vocab, self.optimizer, accumulate=accumulate)
 
     def eval_step(self) -> EvalStep:
         """The jitted evaluation of a batch, beside the unigrams of the training text; each call compiles anew."""
@@ -69,17 +82,18 @@ def build_run(experiment: Experiment, report: Callable[[str], None], tokenizer: 
 
 def open_split(experiment: Experiment, prepared: Prepared, split: str) -> Stream:
     """The batches of one split; the window advances by what the objective lets the memory keep."""
-    tokens = prepared.splits[split]
+    tokens, held_out = prepared.splits[split], split != "train"
     stride, folder = experiment.objective.reuse, Path(experiment.data.cache).expanduser()
-    return open_stream(
+    stream = open_stream(
         experiment.data,
         tokens,
         prepared.vocab,
         seed=experiment.seed,
         stride=stride,
-        held_out=split != "train",
+        held_out=held_out,
         folder=folder / f"pairs-{prepared.corpus_digest[:16]}-{prepared.tokenizer_digest[:16]}-{split}",
     )
+    return stream if held_out else Numbered(stream)
 
 
 def check_fit(experiment: Experiment) -> None:
@@ -138,7 +152,7 @@ def check_memory(experiment: Experiment) -> None:
             f"model.memory_length={model.memory_length}: rows of data.layout={data.layout} do not continue each other; "
             "use data.layout=streams, or model.memory_length=0."
         )
-    if model.memory_length and getattr(objective, "direction", "forward") == "backward":
+    if model.memory_length and any("left" in plain.reads for plain in plains(objective)):
         raise InputError(
             "objective.direction=backward: a memory holds what precedes a window, which a backward model must not "
             "see; use data.directions=both with direction=forward, or model.memory_length=0."

@@ -9,7 +9,7 @@ from batch import InputError
 from data.config import DataConfig
 from models import MODELS, ModelConfig
 from models.trunk import Remat
-from objectives import OBJECTIVES, Objective
+from objectives import OBJECTIVES, Composite, Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,38 +91,56 @@ class Experiment:
             raise InputError(
                 f"optimizer.accumulate={self.optimizer.accumulate}: must divide data.batch_size={self.data.batch_size}."
             )
+        if isinstance(self.objective, Composite):
+            self.objective.check(self.data.batch_size, self.optimizer.total_steps)
+
+
+TYPED: dict[str, dict[str, type]] = {
+    "model": {config.__name__: config for config in MODELS},
+    "objective": {objective.__name__: objective for objective in OBJECTIVES.values()},
+}
+"""What may stand in a group that says which class it is of."""
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as plain JSON values; the model and the objective carry their name under "type"."""
-    values = dataclasses.asdict(experiment)
-    for group in ("model", "objective"):
-        values[group] = {"type": type(getattr(experiment, group)).__name__, **values[group]}
-    return values
+    """The experiment as plain JSON values; models and objectives, inner ones too, carry their name under "type"."""
+    return _plain(experiment)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    typed = any(type(value) in classes.values() for classes in TYPED.values())
+    return {"type": type(value).__name__, **fields} if typed else fields
 
 
 def from_dict(values: dict[str, Any]) -> Experiment:
     """The inverse of `to_dict`. Raises InputError on an unknown type or field."""
-    known = {
-        "model": {config.__name__: config for config in MODELS},
-        "objective": {objective.__name__: objective for objective in OBJECTIVES.values()},
-    }
     groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig}
+    return Experiment(**{k: _group(k, v, groups.get(k)) if isinstance(v, dict) else v for k, v in values.items()})
 
-    def build(group: str, fields: dict[str, Any]):
-        fields = dict(fields)
-        name = fields.pop("type", None)
-        cls = groups.get(group) or known[group].get(str(name))
-        if cls is None:
-            raise InputError(f"{group}.type={name}: unknown; it is one of {', '.join(sorted(known[group]))}.")
-        names = {field.name for field in dataclasses.fields(cls)}
-        for field in fields:
-            if field not in names:
-                raise InputError(f"{group}.{field}: unknown field; the run was written by another version of Orderly.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})  # JSON has no tuples
 
-    built = {k: build(k, v) if k in (*groups, *known) else v for k, v in values.items()}
-    return Experiment(**built)
+def _group(group: str, values: dict[str, Any], cls: type | None = None) -> Any:
+    """A group of fields, of the class that its "type" names where none is given."""
+    fields = dict(values)
+    name = fields.pop("type", None)
+    cls = cls or TYPED[group].get(str(name))
+    if cls is None:
+        raise InputError(f"{group}.type={name}: unknown; it is one of {', '.join(sorted(TYPED[group]))}.")
+    names = {field.name for field in dataclasses.fields(cls)}
+    for field in fields:
+        if field not in names:
+            raise InputError(f"{group}.{field}: unknown field; the run was written by another version of Orderly.")
+    return cls(**{field: _field(group, value) for field, value in fields.items()})
+
+
+def _field(group: str, value: Any) -> Any:
+    if isinstance(value, list):  # JSON has no tuples
+        return tuple(_field(group, member) for member in value)
+    return _group(group, value) if isinstance(value, dict) else value
 
 
 def to_json(experiment: Experiment) -> str:

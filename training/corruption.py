@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from batch import Batch, Vocab
 from data.batches import Stream
-from objectives import Objective
+from objectives import Objective, places
 from training.keys import named_key
 
 
@@ -17,9 +17,10 @@ def measured_corruption(
     def count(batch: Batch) -> dict[str, jax.Array]:
         inputs, targets = objective.prepare(batch, vocab, named_key(seed, "corruption"))
         used = targets.weights > 0
-        shown = jnp.take_along_axis(inputs.tokens, inputs.predict, axis=1)
+        place = places(objective, inputs, targets)
+        shown = jnp.take_along_axis(inputs.tokens, place, axis=1, mode="clip")
         is_mask = shown == (-1 if vocab.mask is None else vocab.mask)
-        here = jnp.take_along_axis(jnp.asarray(batch.tokens), inputs.predict, axis=1)
+        here = jnp.take_along_axis(jnp.asarray(batch.tokens), place, axis=1, mode="clip")
         return {
             "rows": jnp.asarray(batch.document).any(axis=1).sum(),
             "without": (jnp.asarray(batch.document).any(axis=1) & ~used.any(axis=1)).sum(),

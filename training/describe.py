@@ -66,13 +66,13 @@ def rehearse(run: Run, params: Any = None) -> str:
     experiment = run.experiment
     batch = run.train.batch(0)
     began = time.monotonic()
-    compiled = run.train_step().lower(abstract(run), batch).compile()
+    compiled = run.train_step().lower(abstract(run), batch, experiment.seed).compile()
     compiling = time.monotonic() - began
     state = init_state(run.model, run.optimizer, experiment.data.batch_size, experiment.seed, params)
     batch = jax.device_put(batch)
-    state, record = jax.block_until_ready(compiled(state, batch))
+    state, record = jax.block_until_ready(compiled(state, batch, experiment.seed))
     began = time.monotonic()
-    jax.block_until_ready(compiled(state, batch))
+    jax.block_until_ready(compiled(state, batch, experiment.seed))
     seconds = time.monotonic() - began
     memory, loss = compiled.memory_analysis(), record["loss"].value()
     kept, temporary = memory.argument_size_in_bytes / 2**20, memory.temp_size_in_bytes / 2**20

@@ -9,13 +9,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
 from batch import InputError
 from training.config import Experiment
 from training.overrides import override
+
+Value = TypeVar("Value")
 
 _HELP = "path.py[:argument], a file that defines get_config([argument]) -> Experiment; --config.FIELD=VALUE changes it"
 
@@ -84,27 +86,35 @@ def load(spec: str) -> Experiment:
 
     Raises InputError where there is no such file, the file fails, or it does not return an Experiment.
     """
+    return load_value("config", spec, "get_config", Experiment)
+
+
+def load_value(flag: str, spec: str, function: str, kind: type[Value]) -> Value:
+    """What a function of a Python file returns, which must be of a kind; `flag` is what named the file."""
     stem, has_argument, argument = spec.partition(".py:")
     path = Path(f"{stem}.py") if has_argument else Path(spec)
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], 1)
         hint = f"did you mean {path.parent / near[0]}?" if near else "give the path of a Python file."
-        raise InputError(f"--config={spec}: no such file; {hint}")
+        raise InputError(f"--{flag}={spec}: no such file; {hint}")
     arguments = [argument] if has_argument else []
     try:
-        get_config = getattr(_execute(path), "get_config", None)
-        if get_config is None:
-            raise InputError(f"--config={spec}: the file has no function get_config; define one.")
-        _check_arguments(spec, get_config, arguments)
-        experiment = get_config(*arguments)
+        found = getattr(_execute(path), function, None)
+        if found is None:
+            raise InputError(f"--{flag}={spec}: the file has no function {function}; define one.")
+        _check_arguments(f"--{flag}={spec}", found, arguments)
+        value = found(*arguments)
     except InputError:
         raise
     except Exception as error:
         reason = " ".join(f"{_where(path, error)}{type(error).__name__}: {error}".split())
-        raise InputError(f"--config={spec}: {reason}.") from error
-    if not isinstance(experiment, Experiment):
-        raise InputError(f"--config={spec}: get_config returned {type(experiment).__name__}; return an Experiment.")
-    return experiment
+        raise InputError(f"--{flag}={spec}: {reason}.") from error
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise InputError(
+            f"--{flag}={spec}: {function} returned {type(value).__name__}; return {article} {kind.__name__}."
+        )
+    return value
 
 
 def _execute(path: Path) -> ModuleType:
@@ -117,13 +127,13 @@ def _execute(path: Path) -> ModuleType:
     return module
 
 
-def _check_arguments(spec: str, get_config: Callable[..., Any], arguments: list[str]) -> None:
+def _check_arguments(given: str, function: Callable[..., Any], arguments: list[str]) -> None:
     try:
-        inspect.signature(get_config).bind(*arguments)
+        inspect.signature(function).bind(*arguments)
     except TypeError:
         remedy = "remove the :argument" if arguments else "write path.py:argument"
         takes = "takes no argument" if arguments else "needs an argument"
-        raise InputError(f"--config={spec}: get_config {takes}; {remedy}.") from None
+        raise InputError(f"{given}: {function.__name__} {takes}; {remedy}.") from None
 
 
 def _where(path: Path, error: Exception) -> str:

@@ -3,10 +3,10 @@
 import zlib
 
 import jax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 
-def named_key(seed: int, name: str) -> Key[Array, ""]:
+def named_key(seed: int | Int[Array, ""], name: str) -> Key[Array, ""]:
     """The root of the stream called `name`: "initialization", "corruption" or "dropout"; the data has NumPy's."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 

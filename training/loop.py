@@ -2,24 +2,26 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from batch import Batch, InputError, Mean
-from training.build import Run
+from data.batches import digest
+from training.build import Programs, Run
 from training.checkpoint import Checkpoints
 from training.heldout import held_out
 from training.metrics import Records, read_records
 from training.optimizer import learning_rate
 from training.prefetch import prefetch
-from training.progress import Progress
-from training.state import TrainState, abstract_state, init_state
+from training.progress import Part, Progress
+from training.state import TrainState, abstract_state
 from training.step import Record
 from training.workdir import claim
 
@@ -45,43 +47,59 @@ def train(
     *,
     params: Any = None,
     before_step: Callable[[int], None] = lambda step: None,
+    programs: Programs | None = None,
+    progress: Part | None = None,
 ) -> Result:
     """Trains until `optimizer.total_steps`, from the newest checkpoint in `workdir` or else from `params` or the seed.
 
     Step n is the state after n updates. Every `eval_every` steps, and at the end, the held-out loss is measured, and
     with it, and every `save_every` steps, a checkpoint is written: the best one is the one with the least held-out
-    loss. `before_step` is called with the number of updates made so far. Raises Diverged at the first step whose loss,
-    gradient or new parameters are not finite; its state is not saved.
+    loss. `before_step` is called with the number of updates made so far. `programs` are those of a run that differs in
+    its seed alone, compiled there; `progress` is told of the steps instead of a line of this run's own. Raises Diverged
+    at the first step whose loss, gradient or new parameters are not finite; its state is not saved.
     """
+    programs = programs or run.programs()
     claim(workdir, run.experiment, run.prepared)
     training, total = run.experiment.training, run.experiment.optimizer.total_steps
     with Checkpoints(workdir, keep=training.keep) as checkpoints:
-        state, start = starting_state(run, checkpoints, params)
-        with Records(workdir, start) as records, Progress(total, workdir.name) as progress:
+        state, start = starting_state(run, checkpoints, params, programs)
+        line = contextlib.nullcontext(progress) if progress else Progress(total, workdir.name)
+        with Records(workdir, start) as records, line as shown:
             if start:
-                progress.note(f"{workdir}: resumed at step {start}")
-            loop = _Loop(run, checkpoints, records, progress, _Ledger.of(workdir))
+                shown.note(f"{workdir}: resumed at step {start}")
+            loop = _Loop(run, programs, checkpoints, records, shown, _Ledger.of(workdir))
             try:
                 return loop.go(state, start, before_step)
             except KeyboardInterrupt:
                 checkpoints.wait()
-                progress.note(f"{workdir}: the same command goes on from step {checkpoints.latest or 0}")
+                shown.note(f"{workdir}: the same command goes on from step {checkpoints.latest or 0}")
                 raise
 
 
-def starting_state(run: Run, checkpoints: Checkpoints, params: Any) -> tuple[TrainState, int]:
+def starting_state(run: Run, checkpoints: Checkpoints, params: Any, programs: Programs) -> tuple[TrainState, int]:
     """The state to go on from, and its step."""
     batch_size = run.experiment.data.batch_size
     if checkpoints.latest is None:
-        return init_state(run.model, run.optimizer, batch_size, run.experiment.seed, params), 0
+        return programs.start(run.experiment.seed if params is None else params), 0
     step, state = checkpoints.restore(abstract_state(run.model, run.optimizer, batch_size))
     return state, step
 
 
+class _Read(NamedTuple):
+    """What the host knows of a batch."""
+
+    digest: bytes
+    tokens: int
+
+
 @dataclasses.dataclass
 class _Ledger:
-    """What has been spent: tokens and targets since the run began, and this execution's time."""
+    """What has been spent: tokens and targets since the run began, and this execution's time.
 
+    `stream` is a digest of all tokens that were read: runs whose digests agree at a step read the same until then.
+    """
+
+    stream: str = ""
     tokens: int = 0
     predicted: int = 0
     timed_tokens: int = 0
@@ -92,14 +110,15 @@ class _Ledger:
     def of(cls, workdir: Path) -> "_Ledger":
         """Goes on from the last record: every checkpoint has one."""
         last = [record for record in read_records(workdir) if "tokens" in record][-1:]
-        return cls(tokens=last[0]["tokens"], predicted=last[0]["predicted"]) if last else cls()
+        return cls(*(last[0].get(name, "") for name in ("stream", "tokens", "predicted"))) if last else cls()
 
-    def add(self, tokens: int, predicted: int) -> None:
+    def add(self, read: _Read, predicted: int) -> None:
         """Counts one step that has just ended."""
         now = time.monotonic()
-        self.tokens, self.predicted = self.tokens + tokens, self.predicted + predicted
+        self.stream = hashlib.blake2b(self.stream.encode() + read.digest, digest_size=8).hexdigest()
+        self.tokens, self.predicted = self.tokens + read.tokens, self.predicted + predicted
         if self.since is not None:
-            self.timed_tokens, self.seconds = self.timed_tokens + tokens, self.seconds + now - self.since
+            self.timed_tokens, self.seconds = self.timed_tokens + read.tokens, self.seconds + now - self.since
         self.since = now
 
     @property
@@ -110,24 +129,31 @@ class _Ledger:
 class _Loop:
     """One execution of `train`."""
 
-    def __init__(self, run: Run, checkpoints: Checkpoints, records: Records, progress: Progress, ledger: _Ledger):
+    def __init__(
+        self,
+        run: Run,
+        programs: Programs,
+        checkpoints: Checkpoints,
+        records: Records,
+        progress: Progress | Part,
+        ledger: _Ledger,
+    ):
         experiment = run.experiment
         self.run, self.config = run, experiment.training
         self.optimizer, self.total = experiment.optimizer, experiment.optimizer.total_steps
         self.checkpoints, self.records, self.progress, self.ledger = checkpoints, records, progress, ledger
-        self.step = run.train_step()
-        self.eval_step = run.eval_step()
+        self.step, self.eval_step = programs.step, programs.evaluate
 
     def go(self, state: TrainState, start: int, before_step: Callable[[int], None]) -> Result:
         values: dict[str, float] = {}
-        pending: tuple[int, int, Record] | None = None
-        with contextlib.closing(prefetch(self.batch_and_size, range(start, self.total))) as batches:
-            for done, (batch, tokens) in enumerate(batches, start):
+        pending: tuple[int, _Read, Record] | None = None
+        with contextlib.closing(prefetch(self.read, range(start, self.total))) as batches:
+            for done, (batch, read) in enumerate(batches, start):
                 before_step(done)
-                state, record = self.step(state, batch)
+                state, record = self.step(state, batch, self.run.experiment.seed)
                 if pending:
                     self.account(*pending)  # of the step before: the device is already busy with this one
-                pending = done + 1, tokens, record
+                pending = done + 1, read, record
                 if self.saves(done + 1):
                     self.account(*pending)
                     pending = None
@@ -136,10 +162,10 @@ class _Loop:
         ledger = self.ledger
         return Result(state, values, ledger.tokens, ledger.predicted, ledger.tokens_per_second)
 
-    def batch_and_size(self, step: int) -> tuple[Batch, int]:
-        """A batch on the device, and how many tokens it has. Runs in the data thread."""
+    def read(self, step: int) -> tuple[Batch, _Read]:
+        """A batch on the device, and what is known of its tokens. Runs in the data thread."""
         batch = self.run.train.batch(step)
-        return jax.device_put(batch), int(np.count_nonzero(batch.document))
+        return jax.device_put(batch), _Read(digest(batch), int(np.count_nonzero(batch.document)))
 
     def evaluates(self, step: int) -> bool:
         return step % self.config.eval_every == 0 or step == self.total
@@ -147,11 +173,11 @@ class _Loop:
     def saves(self, step: int) -> bool:
         return self.evaluates(step) or step % self.config.save_every == 0
 
-    def account(self, step: int, tokens: int, record: Record) -> None:
+    def account(self, step: int, read: _Read, record: Record) -> None:
         """Waits for a step's numbers, counts them and, where a record is due, writes it."""
         fetched = jax.device_get(record)
         values = {name: mean.value() if isinstance(mean, Mean) else float(mean) for name, mean in fetched.items()}
-        self.ledger.add(tokens, int(fetched["loss"].weight))
+        self.ledger.add(read, int(values.pop("targets")))
         finite = {name: math.isfinite(values[name]) for name in ("loss", "gradient_norm", "parameter_norm")}
         finite["loss"] |= not fetched["loss"].weight  # without targets there is no loss
         if not all(finite.values()):
@@ -159,7 +185,7 @@ class _Loop:
         speed = self.ledger.tokens_per_second
         self.progress.update(step, loss=values["loss"], **({"tokens_per_second": speed} if speed else {}))
         if step % self.config.log_every == 0 or step == 1 or self.saves(step):
-            spent = {"tokens": self.ledger.tokens, "predicted": self.ledger.predicted}
+            spent = {name: getattr(self.ledger, name) for name in ("stream", "tokens", "predicted")}
             rate = {"learning_rate": float(learning_rate(self.optimizer, step - 1))}
             clock = {"seconds": self.ledger.seconds, "tokens_per_second": self.ledger.tokens_per_second}
             self.records.write(step, {**values, **rate, **spent, **clock})

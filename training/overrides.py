@@ -17,26 +17,50 @@ def override(config: Any, assignments: Sequence[tuple[str, str]], prefix: str = 
 
     The fields of one group are replaced together, inner groups first, so that `__post_init__` sees only the final
     values: two fields that are valid together may be invalid one after the other. Fields are looked up in the type of
-    the value that is there, not in the declared one (`model` may be any of several classes). `prefix` is where
-    `config` stands in the whole, for messages.
+    the value that is there, not in the declared one (`model` may be any of several classes). Groups in a tuple are
+    named by their numbers: `parts.0`. `prefix` is where `config` stands in the whole, for messages.
     Raises InputError on an unknown field, a value of the wrong type, and a group assigned as a whole.
     """
     hints = typing.get_type_hints(type(config))
     fields = [field.name for field in dataclasses.fields(config) if field.init]
-    by_field: dict[str, list[tuple[str, str]]] = {}
-    for path, text in assignments:
-        name, _, rest = path.partition(".")
-        by_field.setdefault(name, []).append((rest, text))
     changes = {}
-    for name, inner in by_field.items():
-        if name not in fields:
-            raise InputError(_unknown(name, fields, prefix))
-        _check_depth(prefix + name, getattr(config, name), inner)
-        if dataclasses.is_dataclass(getattr(config, name)):
-            changes[name] = override(getattr(config, name), inner, f"{prefix}{name}.")
+    for name, inner in _by_field(assignments, fields, prefix).items():
+        value = getattr(config, name)
+        _check_depth(prefix + name, value, inner)
+        if dataclasses.is_dataclass(value):
+            changes[name] = override(value, inner, f"{prefix}{name}.")
+        elif _are_groups(value):
+            changes[name] = _override_members(value, inner, f"{prefix}{name}.")
         else:
             changes[name] = _assign(prefix + name, inner[-1][1], hints[name])
     return dataclasses.replace(config, **changes)
+
+
+def _override_members(groups: tuple[Any, ...], assignments: Sequence[tuple[str, str]], prefix: str) -> tuple[Any, ...]:
+    """The same of each of the groups in a tuple."""
+    changed = list(groups)
+    for name, inner in _by_field(assignments, [str(i) for i in range(len(groups))], prefix).items():
+        _check_depth(prefix + name, groups[int(name)], inner)
+        changed[int(name)] = override(groups[int(name)], inner, f"{prefix}{name}.")
+    return tuple(changed)
+
+
+def _by_field(
+    assignments: Sequence[tuple[str, str]], fields: list[str], prefix: str
+) -> dict[str, list[tuple[str, str]]]:
+    """What is assigned to each field, or inside it."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for path, text in assignments:
+        name, _, rest = path.partition(".")
+        found.setdefault(name, []).append((rest, text))
+    for name in found:
+        if name not in fields:
+            raise InputError(_unknown(name, fields, prefix))
+    return found
+
+
+def _are_groups(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(map(dataclasses.is_dataclass, value))
 
 
 def parse(text: str, hint: Any) -> Any:
@@ -54,10 +78,11 @@ def parse(text: str, hint: Any) -> Any:
 
 
 def _check_depth(path: str, value: Any, inner: list[tuple[str, str]]) -> None:
+    is_group = dataclasses.is_dataclass(value) or _are_groups(value)
     for rest, text in inner:
-        if dataclasses.is_dataclass(value) and not rest:
+        if is_group and not rest:
             raise InputError(f"--config.{path}={text}: {path} is a group; set its fields one by one.")
-        if rest and not dataclasses.is_dataclass(value):
+        if rest and not is_group:
             raise InputError(f"--config.{path}.{rest}={text}: {path} is {value!r} and has no fields.")
 
 

@@ -31,7 +31,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._total = total
-        self._label = label
+        self.label = label
         self._stream = stream or sys.stderr
         self._clock = clock
         self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -50,7 +50,7 @@ class Progress:
             f"  {name.replace('_per_second', '/s')} {_number(float(value))}" for name, value in values.items()
         )
         share = f"{step / max(self._total, 1):.0%}"
-        self._line = f"{self._label}  {step:,}/{self._total:,}  {share}{shown}  ETA {self._time_left(step)}"
+        self._line = f"{self.label}  {step:,}/{self._total:,}  {share}{shown}  ETA {self._time_left(step)}"
         self._is_shown = False
         if now - self._shown_at >= (FRAME_SECONDS if self._live else LINE_SECONDS):
             self._show(now)
@@ -96,6 +96,23 @@ class Progress:
     def _print(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+class Part:
+    """The part of longer work that is done now: its steps count from `done` on the line of the whole.
+
+    What it says of itself is not shown: there may be hundreds of them, and each has its records.
+    """
+
+    def __init__(self, whole: Progress, done: int, label: str):
+        self._whole, self._done, self._label = whole, done, label
+
+    def update(self, step: int, **values: SupportsFloat) -> None:
+        self._whole.label = self._label
+        self._whole.update(self._done + step, **values)
+
+    def note(self, text: str) -> None:
+        del text
 
 
 def duration(seconds: float) -> str:

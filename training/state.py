@@ -1,5 +1,6 @@
 """What the next step cannot recompute: the step, the parameters, the optimizer's moments, the memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,12 +25,15 @@ class TrainState:
     memory: Memory | None
 
 
-def init_state(
-    model: Model, optimizer: optax.GradientTransformation, batch_size: int, seed: int, params: Any = None
-) -> TrainState:
-    """The state before the first step, from `params` if given and from the seed otherwise."""
+Start = Callable[[Any], TrainState]
+"""The state before the first step: from a seed, or from parameters."""
 
-    def build(params: Any) -> TrainState:
+
+def make_start(model: Model, optimizer: optax.GradientTransformation, batch_size: int) -> Start:
+    """The jitted function of a seed, which is traced, or of parameters."""
+
+    def start(given: Any) -> TrainState:
+        params = given if isinstance(given, dict) else initialize(model, named_key(given, "initialization"))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -37,9 +41,14 @@ def init_state(
             memory=model.init_memory(batch_size),
         )
 
-    if params is not None:
-        return jax.jit(build)(params)
-    return jax.jit(lambda key: build(initialize(model, key)))(named_key(seed, "initialization"))
+    return jax.jit(start)
+
+
+def init_state(
+    model: Model, optimizer: optax.GradientTransformation, batch_size: int, seed: int, params: Any = None
+) -> TrainState:
+    """The state before the first step, from `params` if given and from the seed otherwise."""
+    return make_start(model, optimizer, batch_size)(seed if params is None else params)
 
 
 def abstract_state(model: Model, optimizer: optax.GradientTransformation, batch_size: int) -> TrainState:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from batch import Batch, Inputs, Mean, Memory, Targets, Vocab
 from models import Model
@@ -17,7 +17,8 @@ from training.keys import named_key
 from training.state import TrainState
 
 Record = dict[str, Mean | Float[Array, ""]]
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Record]]
+Seed = int | Int[Array, ""]
+TrainStep = Callable[[TrainState, Batch, Seed], tuple[TrainState, Record]]
 Descent = Callable[[Any, Inputs, Targets, Memory | None, Key[Array, ""]], tuple[Any, dict[str, Mean], Memory | None]]
 
 
@@ -27,17 +28,17 @@ def make_train_step(
     vocab: Vocab,
     optimizer: optax.GradientTransformation,
     *,
-    seed: int,
     accumulate: int = 1,
 ) -> TrainStep:
-    """The jitted step; it consumes the state it is given.
+    """The jitted step, a function of state, batch and the run's seed; it consumes the state it is given.
 
-    The whole batch is corrupted at once, and every loss is divided by its weight in the whole batch, so that the
-    number of microbatches changes nothing but rounding (and the draws of dropout).
+    The seed is traced, so that runs that differ in nothing else are compiled once. The whole batch is corrupted at
+    once, and every loss is divided by its weight in the whole batch, so that the number of microbatches changes nothing
+    but rounding (and the draws of dropout).
     """
     graphdef, forget = nnx.graphdef(model), getattr(model, "forget", None)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Record]:
+    def train_step(state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, Record]:
         inputs, targets = objective.prepare(batch, vocab, named_key(seed, "corruption"))
         memory = state.memory if state.memory is None or forget is None else forget(state.memory, batch.fresh)
         dropout = jax.random.fold_in(named_key(seed, "dropout"), state.step)
@@ -49,7 +50,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, memory=memory)
         norms = {"gradient_norm": optax.tree.norm(gradients), "parameter_norm": optax.tree.norm(params)}
-        return new, {**means, **norms}
+        return new, {**means, **norms, "targets": (targets.weights > 0).sum().astype(jnp.float32)}
 
     return jax.jit(train_step, donate_argnums=0)
 

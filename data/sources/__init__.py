@@ -16,7 +16,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from batch import InputError
+from data.sources.coupled import Coupled
+from data.sources.echo import Echo
+from data.sources.facts import Facts
 from data.sources.hmm import Hmm
+from data.sources.lexicon import Lexicon
 from data.sources.markov import Markov
 from data.sources.pcfg import Pcfg
 
@@ -28,6 +32,7 @@ MOST_REPEATED = 0.02
 """Share of the documents that may be copies: a split keeps copies together, so that many of them would bend it."""
 
 KINDS: dict[str, type] = {"markov": Markov, "hmm": Hmm, "pcfg": Pcfg}
+KINDS |= {"coupled": Coupled, "echo": Echo, "facts": Facts, "lexicon": Lexicon}
 
 
 @runtime_checkable

@@ -1,0 +1,37 @@
+"""The rows of XLNet's ablation (Yang et al. 2019, table 6) in miniature, each one change away from the first.
+
+One is missing: next sentences, which the permutation objective does not have.
+"""
+
+import dataclasses
+
+from ablation.claims import claim
+from ablation.suite import Suite
+from ablation.yardsticks import carried_memory, cloze_tokens, cloze_words, likelihood
+from configs.shared import TINY
+from objectives import MaskedLm
+
+FULL = "K = 6"
+
+
+def get_suite() -> Suite:
+    base = TINY.xlnet()
+    base = dataclasses.replace(base, data=dataclasses.replace(base.data, directions="both"))
+    parts = ("K = 7", "no memory", "no spans", "one direction")
+    return Suite(
+        question="Which part of XLNet does what?",
+        base=base,
+        arms={
+            FULL: {},
+            "K = 7": {"objective.predict_one_in": 7.0},
+            "masked": {"objective": MaskedLm()},
+            "no memory": {"model.memory_length": 0},
+            "no spans": {"objective.spans": "token"},
+            "one direction": {"data.directions": "forward"},
+        },
+        yardsticks=(cloze_words(), cloze_tokens(), likelihood(positions=4), carried_memory()),
+        claims=(
+            claim("permutation fills blanks better than masking", "word cloze", FULL, better_than="masked"),
+            *(claim(f"better than {part}", "word cloze", FULL, better_than=part) for part in parts),
+        ),
+    )
