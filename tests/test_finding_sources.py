@@ -1,4 +1,4 @@
-"""The sources of the findings: posteriors, entropies and informations are those of the enumeration."""
+"""The sources of the findings: posteriors, entropies and mutual information are those of the enumeration."""
 
 import functools
 import itertools
