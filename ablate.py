@@ -9,9 +9,11 @@ Killed and run again with the same command, it goes on where it was: what is don
 import dataclasses
 import time
 from pathlib import Path
+from typing import TypeVar
 
 from absl import flags
 
+from ablation.choices import minimal_pairs
 from ablation.existing import existing
 from ablation.plan import Plan, make_plan
 from ablation.results import Results
@@ -19,6 +21,7 @@ from ablation.study import Study, study_of
 from ablation.suite import MATCHINGS, Suite
 from ablation.trials import Trainer
 from batch import InputError
+from evaluation.minimal_pairs import read_pairs
 from evaluation.tables import markdown
 from report.publish import publish
 from training import flags as command_line
@@ -28,7 +31,11 @@ FROM = flags.DEFINE_multi_string("from", None, "folder of a run that exists; sev
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the trials and of the report")
 SEEDS = flags.DEFINE_integer("seeds", None, "how many paired seeds; otherwise as the suite says")
 MATCH = flags.DEFINE_list("match", [], f"what arms spend alike, of {', '.join(MATCHINGS)}; the first is judged")
+PAIRS = flags.DEFINE_string("pairs", None, "minimal pairs in BLiMP's .jsonl: one more yardstick, by phenomenon too")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "check everything, print the budgets, and stop")
+
+
+Compared = TypeVar("Compared", Suite, Study)
 
 
 def main(fields: list[tuple[str, str]]) -> None:
@@ -48,7 +55,8 @@ def _run(workdir: Path, fields: list[tuple[str, str]]) -> Study | None:
     suite = command_line.load_value("suite", SUITE.value or "", "get_suite", Suite)
     changes = {"seeds": SEEDS.value} if SEEDS.value is not None else {}
     changes |= {"match": tuple(MATCH.value)} if MATCH.value else {}
-    plan = make_plan(dataclasses.replace(suite, **changes, fields=tuple(fields)), workdir, _quiet)
+    suite = with_pairs(dataclasses.replace(suite, **changes, fields=tuple(fields)), PAIRS.value)
+    plan = make_plan(suite, workdir, _quiet)
     print(budgets(plan), flush=True)
     if DRY_RUN.value:
         return None
@@ -63,7 +71,16 @@ def _report_on(workdir: Path, fields: list[tuple[str, str]]) -> Study:
     for flag, given in (("seeds", SEEDS.value), ("match", MATCH.value), ("config", fields), ("dry_run", DRY_RUN.value)):
         if given:
             raise InputError(f"--{flag}: is for a suite that is trained; these runs are as they are.")
-    return existing([Path(folder) for folder in FROM.value or ()], _quiet)
+    return with_pairs(existing([Path(folder) for folder in FROM.value or ()], _quiet), PAIRS.value)
+
+
+def with_pairs(given: Compared, path: str | None) -> Compared:
+    """The suite or study with a yardstick and a task more. Raises InputError where the file holds no pairs."""
+    if path is None:
+        return given
+    read_pairs(path)
+    yardsticks = (*given.yardsticks, minimal_pairs(path))
+    return dataclasses.replace(given, yardsticks=yardsticks, tasks=(*given.tasks, "pairs"), pairs=path)
 
 
 def _quiet(line: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from ablation.existing import existing
+from ablation.study import NAMES
 from report.publish import publish
 from training import flags as command_line
 from training.build import Run, build_run
@@ -23,7 +24,6 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "folder of the three runs;
 STEPS = flags.DEFINE_integer("steps", 0, "updates of each model; 0: as in its config", lower_bound=0)
 
 CONFIGS = ("configs/bert_tiny.py", "configs/gpt_tiny.py", "configs/xlnet_tiny.py")
-NAMES = {"Bert": "BERT", "Gpt": "GPT", "Xlnet": "XLNet"}
 
 
 def main() -> None:

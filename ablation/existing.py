@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ablation.budget import step_cost
+from ablation.choices import cloze_tokens, cloze_words
 from ablation.collect import Condition
 from ablation.study import Study
 from ablation.trials import Report, Trial, by_arm, check_slugs, open_trial
-from ablation.yardsticks import Yardstick, cloze_tokens, cloze_words, likelihood
+from ablation.yardsticks import Yardstick, likelihood
 from batch import InputError
 from evaluation.figures import short
 from training.checkpoint import Checkpoints

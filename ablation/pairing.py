@@ -18,36 +18,41 @@ from training.build import Run
 from training.keys import named_key
 from training.metrics import read_records
 
-Fingerprint = tuple[tuple[int, ...], str]
-"""Shape and initializer of a parameter."""
+MOST = 5
+"""Arms of which each is compared with each; of more, each with the first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Initial:
+    """A parameter as it begins."""
+
+    shape: tuple[int, ...]
+    initializer: str
+    digest: str  # of its values
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+
+Initials = Mapping[str, Initial]
+"""By path."""
 
 
 def pairing(runs: Mapping[str, Run], trials: Sequence[Trial]) -> Pairing:
     """Which arms read the same tokens, by what their runs recorded, and which initial values they share.
 
-    Raises InputError where arms whose data is configured alike have read something else, and AssertionError where
-    parameters that are declared alike begin unlike.
+    Raises InputError where arms whose data is configured alike have read something else.
     """
     streams, steps = _streams(runs, trials)
-    values = {arm: _initial(run) for arm, run in runs.items()}
-    common = {
-        (one, other): [path for path in values[one] if values[other].get(path) == values[one][path]]
-        for one, other in itertools.combinations(runs, 2)
-    }
-    everywhere = set.intersection(*({(path, own) for path, own in each.items()} for each in values.values()))
+    values = {arm: initial(run) for arm, run in runs.items()}
+    check_initial(values)
+    everywhere = set.intersection(*(set(each.items()) for each in values.values()))
+    pairs = [pair for pair in itertools.combinations(runs, 2) if len(runs) <= MOST or pair[0] == next(iter(runs))]
     return Pairing(
         streams=streams,
         stream_steps=steps,
-        parameters=tuple(
-            (
-                one,
-                other,
-                _size(paths, values[one]),
-                _size(values[one], values[one]),
-                _size(values[other], values[other]),
-            )
-            for (one, other), paths in common.items()
-        ),
+        parameters=tuple((one, other, *_sizes(values[one], values[other])) for one, other in pairs),
         own={
             arm: tuple(path for path, own in each.items() if (path, own) not in everywhere)
             for arm, each in values.items()
@@ -55,39 +60,31 @@ def pairing(runs: Mapping[str, Run], trials: Sequence[Trial]) -> Pairing:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Initial:
-    """A parameter as it begins."""
-
-    shape: tuple[int, ...]
-    digest: str
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape))
-
-
-def _initial(run: Run) -> dict[str, _Initial]:
+def initial(run: Run) -> Initials:
+    """The parameters of a run before its first step."""
     key = named_key(run.experiment.seed, "initialization")
     values: dict[str, Any] = traverse_util.flatten_dict(jax.jit(lambda: initialize(run.model, key))(), sep="/")
-    digest = lambda value: hashlib.sha256(np.asarray(value).tobytes()).hexdigest()  # noqa: E731
-    return {path: _Initial(value.shape, digest(value)) for path, value in values.items()}
+    found = {}
+    for path, variable in nnx.to_flat_state(nnx.state(run.model, nnx.Param)):
+        value = np.asarray(values["/".join(map(str, path))])
+        drawn = repr(variable.get_metadata()["initializer"])
+        found["/".join(map(str, path))] = Initial(value.shape, drawn, hashlib.sha256(value.tobytes()).hexdigest())
+    return found
 
 
-def check_initial(runs: Mapping[str, Run]) -> None:
+def check_initial(values: Mapping[str, Initials]) -> None:
     """Raises AssertionError where parameters of the same path, shape and initializer do not begin bit for bit alike."""
-    seen: dict[tuple[str, Any], tuple[str, _Initial]] = {}
-    for arm, run in runs.items():
-        values = _initial(run)
-        for path, variable in nnx.to_flat_state(nnx.state(run.model, nnx.Param)):
-            name = "/".join(map(str, path))
-            declared = (name, (values[name].shape, repr(variable.get_metadata()["initializer"])))
-            other, value = seen.setdefault(declared, (arm, values[name]))
-            assert value == values[name], f"{name} begins otherwise in {arm} than in {other}"
+    seen: dict[tuple[str, tuple[int, ...], str], tuple[str, str]] = {}
+    for arm, own in values.items():
+        for path, each in own.items():
+            other, digest = seen.setdefault((path, each.shape, each.initializer), (arm, each.digest))
+            assert digest == each.digest, f"{path} begins otherwise in {arm} than in {other}"
 
 
-def _size(paths: Any, values: Mapping[str, _Initial]) -> int:
-    return sum(values[path].size for path in paths)
+def _sizes(one: Initials, other: Initials) -> tuple[int, int, int]:
+    """Numbers that two arms begin with alike, that the first has, and that the second has."""
+    shared = [each.size for path, each in one.items() if other.get(path) == each]
+    return sum(shared), sum(each.size for each in one.values()), sum(each.size for each in other.values())
 
 
 def _streams(runs: Mapping[str, Run], trials: Sequence[Trial]) -> tuple[tuple[tuple[str, ...], ...], int]:

@@ -3,9 +3,8 @@
 import dataclasses
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -14,6 +13,7 @@ from ablation.claims import Claim
 from ablation.collect import Condition, Found, curves, effects, judged, ledgers, measurements, rankings
 from ablation.exhibits import blanks, mask
 from ablation.measure import Measurer
+from ablation.notes import beside_counts, diverged, too_few_seeds, unasked
 from ablation.origin import origin
 from ablation.pairing import pairing
 from ablation.plan import Plan, size
@@ -21,13 +21,11 @@ from ablation.results import Arm, Results, Shown, Tuning, Verdict
 from ablation.significance import seeds_needed
 from ablation.suite import ALPHA
 from ablation.trials import Trial
-from ablation.yardsticks import BLOCKS, Yardstick, per_byte
-from evaluation.curve import drawn_blocks
-from evaluation.ngrams import ngram_score
+from ablation.yardsticks import Yardstick
 from evaluation.task import Entry, Settings
 from evaluation.tasks import TASKS
 from training.build import Run
-from training.config import Experiment, to_dict
+from training.config import Experiment, flat, to_dict
 
 NAMES = {"Bert": "BERT", "Gpt": "GPT", "Xlnet": "XLNet"}
 ITEMS = 128
@@ -55,6 +53,7 @@ class Study:
     claims: Sequence[Claim] = ()
     tuning: Sequence[Tuning] = ()
     tasks: Sequence[str] = ()
+    pairs: str | None = None
 
     @property
     def trials(self) -> list[Trial]:
@@ -86,13 +85,14 @@ def study_of(name: str, plan: Plan) -> Study:
         claims=suite.claims,
         tuning=tuning,
         tasks=suite.tasks,
+        pairs=suite.pairs,
     )
 
 
 def results_of(study: Study, measurer: Measurer, seconds: float) -> tuple[Results, Pictures]:
     """Everything that a report shows, and the figures of its tasks."""
     found = [Found(condition, study.yardsticks, measurer) for condition in study.conditions]
-    entries = {arm: _entry(measurer, arm, trial) for arm, trial in study.first.items()}
+    entries = {arm: _entry(measurer, arm, trial) for arm, trial in _of_one_text(study.first).items()}
     shown, pictures = _shown(study, entries)
     unique = {arm: run.prepared.train.num_tokens for arm, run in study.runs.items()}
     needed = seeds_needed(max(len(study.claims), 1), ALPHA)
@@ -117,7 +117,12 @@ def results_of(study: Study, measurer: Measurer, seconds: float) -> tuple[Result
         masks=tuple(mask(arm, run) for arm, run in study.runs.items()),
         blanks=blanks(entries) if entries else (),
         shown=shown,
-        notes=tuple(_notes(study, found[0], entries, needed)),
+        notes=(
+            *too_few_seeds(len(study.seeds), len(study.claims), needed),
+            *diverged(study.conditions),
+            *unasked(found[0]),
+            *beside_counts(found[0], study.yardsticks, entries),
+        ),
         origin=origin(seconds),
     )
     return results, pictures
@@ -135,26 +140,21 @@ def _verdicts(study: Study, found: Sequence[Found]) -> list[Verdict]:
 
 def _arm(name: str, study: Study) -> Arm:
     run, experiment = study.runs[name], study.experiments[name]
-    own, base = _flat(to_dict(experiment)), _flat(to_dict(study.base))
-    if type(experiment.objective) is not type(study.base.objective):
-        base = {field: value for field, value in base.items() if not field.startswith("objective.")}
-    if type(experiment.model) is not type(study.base.model):
-        base = {field: value for field, value in base.items() if not field.startswith("model.") or field in own}
+    own, base = flat(to_dict(experiment)), flat(to_dict(study.base))
     changes = {field: value for field, value in own.items() if field not in base or base[field] != value}
     kind = type(run.model).__name__
     return Arm(name, NAMES.get(kind, kind), type(experiment.objective).__name__, size(run), changes)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
-
-
 def _entry(measurer: Measurer, arm: str, trial: Trial) -> Entry:
     entry = measurer.entry(trial)
     return dataclasses.replace(entry, checkpoint=dataclasses.replace(entry.checkpoint, label=arm))
+
+
+def _of_one_text(trials: Mapping[str, Trial]) -> dict[str, Trial]:
+    """The arms that read what the first one does: only they can be shown side by side."""
+    corpora = {arm: trial.experiment.data.corpus for arm, trial in trials.items()}
+    return {arm: trial for arm, trial in trials.items() if corpora[arm] == next(iter(corpora.values()))}
 
 
 def _shown(study: Study, entries: Mapping[str, Entry]) -> tuple[tuple[Shown, ...], Pictures]:
@@ -163,7 +163,8 @@ def _shown(study: Study, entries: Mapping[str, Entry]) -> tuple[tuple[Shown, ...
     pictures: Pictures = {}
     for task in study.tasks if entries else ():
         length = min(entry.length for entry in entries.values())
-        asked = TASKS[task].ask(list(entries.values()), Settings(length, positions=4, orders=0, items=ITEMS))
+        settings = Settings(length, positions=4, items=ITEMS, pairs=study.pairs)
+        asked = TASKS[task].ask(list(entries.values()), settings)
         pictures |= {name: svg(figure) for name, figure in asked.figures.items()}
         found.append(Shown(f"{task}, seed {study.seeds[0]}", asked.tables, tuple(asked.figures)))
     return tuple(found), pictures
@@ -175,44 +176,3 @@ def svg(figure: Figure) -> str:
     with rc_context({"svg.hashsalt": "orderly", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
-
-
-def _notes(study: Study, found: Found, entries: Mapping[str, Entry], needed: int) -> list[str]:
-    """What a reader must know before believing a number."""
-    notes = []
-    if len(study.seeds) < needed:
-        claims = f"{len(study.claims)} claims need" if len(study.claims) > 1 else "A verdict needs"
-        have = "is one seed" if len(study.seeds) == 1 else f"are {len(study.seeds)} seeds"
-        notes.append(f"{claims} {needed} seeds, and there {have}: differences are shown, and nothing is decided.")
-    for condition in study.conditions:
-        lost = [trial.name for own in condition.trials.values() for trial in own if trial.diverged is not None]
-        if lost:
-            notes.append(f"Diverged, and without a number ({condition.name}): {'; '.join(lost)}.")
-    for metric in found.metrics:
-        if all(np.isnan(_values(found, metric, arm)).all() for arm in found.arms(metric)):
-            notes.append(f"{metric}: the held-out text has nothing to ask, being too short or of too few words.")
-    return notes + _worse_than_ngrams(found, entries)
-
-
-def _worse_than_ngrams(found: Found, entries: Mapping[str, Entry]) -> list[str]:
-    """Names the arms that know less of the text than counts of five tokens do: their order says little."""
-    metric = "left to right"
-    if metric not in found.metrics or not entries:
-        return []
-    entry = next(iter(entries.values()))
-    if not entry.ngrams:
-        return []
-    least = per_byte(ngram_score(entry.ngrams[-1], drawn_blocks(entry.blocks, BLOCKS))).value
-    means = {arm: float(np.mean(_values(found, metric, arm))) for arm in found.arms(metric)}
-    worse = [arm for arm, mean in means.items() if mean > least]
-    if not worse:
-        return [f"Every arm is better than a 5-gram of the training text ({least:.3f} bits/byte)."]
-    return [
-        f"A 5-gram of the training text has {least:.3f} bits/byte from left to right, less than {', '.join(worse)}: "
-        "models as small or as briefly trained as these say little of larger ones."
-    ]
-
-
-def _values(found: Found, metric: str, arm: str) -> Sequence[float]:
-    totals, weights = found.values(metric, arm)
-    return (totals.sum(axis=1) / weights.sum(axis=1)).tolist()

@@ -42,6 +42,7 @@ class Suite:
     mode: Literal["canonical", "matched"] = "canonical"  # matched: one trunk, parameters within 1 %
     rates: tuple[float, ...] = ()  # peak rates that each arm is tuned over, beside the base's
     tasks: tuple[str, ...] = ()  # of evaluate.py, shown for the runs of the first seed
+    pairs: str | None = None  # minimal pairs in BLiMP's form, for yardstick and task
 
     fields: tuple[tuple[str, str], ...] = ()  # set in every arm, as on the command line
 

@@ -15,16 +15,13 @@ from jaxtyping import Float64
 from ablation.results import Metric
 from evaluation.batched import Watch
 from evaluation.blocks import cut
-from evaluation.calibration import Answers
-from evaluation.cloze import EXACT as EXACT_CHOICES
-from evaluation.cloze import answer, by_model, likeliest, token_questions, word_questions
 from evaluation.curve import drawn_blocks
 from evaluation.likelihood import any_order, carried, left_to_right
+from evaluation.ngrams import ngram_score
 from evaluation.oracle import documents
 from evaluation.pseudo import pseudo_log_likelihood
 from evaluation.regret import ANY, BOTH, LEFT, Slice, answers, best, losses
 from evaluation.scores import Score
-from evaluation.spans import CHOICES, Spans, tokenized
 from evaluation.statistics import FEW
 from evaluation.task import Entry, Settings
 from evaluation.tasks.regret import known_source
@@ -57,6 +54,7 @@ class Yardstick:
     key: str  # says how it is measured: what is stored under another key is measured again
     asks: Callable[[Experiment], bool] = lambda experiment: True  # whether a model of this experiment can be asked
     length: int = 0  # tokens of a block; 0: the shortest window of the arms
+    counted: Callable[[Entry], float] | None = None  # what 5-grams of the training text have by the first metric
 
 
 BLOCKS = 256
@@ -81,7 +79,11 @@ def likelihood(positions: int = 0, kappa: int | None = None, length: int = 0, bl
         text, options = drawn_blocks(entry.blocks, blocks), settings.options(subject, kappa)
         return {metric.name: per_byte(left_to_right(subject, text, options, watch))}
 
-    return Yardstick((metric,), measure, f"likelihood {positions} {kappa} {blocks}", length=length)
+    def counted(entry: Entry) -> float:
+        return per_byte(ngram_score(entry.ngrams[-1], drawn_blocks(entry.blocks, blocks))).value
+
+    key = f"likelihood {positions} {kappa} {blocks}"
+    return Yardstick((metric,), measure, key, length=length, counted=counted)
 
 
 def random_orders(orders: int = 2, positions: int = 0, length: int = 0, blocks: int = BLOCKS) -> Yardstick:
@@ -137,16 +139,6 @@ def two_sided(positions: int = 8, length: int = 0, blocks: int = BLOCKS) -> Yard
     return Yardstick((metric,), measure, f"two-sided {positions} {blocks}", any_other, length)
 
 
-def cloze_words(items: int = 256, length: int = 0) -> Yardstick:
-    """One word out of CHOICES, between both sides; causal models by Bayes' rule."""
-    return _cloze("word", f"a word of held-out text out of {CHOICES}", items, length)
-
-
-def cloze_tokens(items: int = 256, length: int = 0) -> Yardstick:
-    """One token out of all, between both sides; causal models by Bayes' rule, as far as that is exact."""
-    return _cloze("token", "a token of held-out text out of all", items, length)
-
-
 def regret(
     items: int = 256, positions: int = 0, orders: int = 1, *, parts: tuple[Slice, ...] = (LEFT, BOTH)
 ) -> Yardstick:
@@ -190,32 +182,3 @@ def per_byte(score: Score) -> Items:
     by_document = score.by_document()
     sums = by_document if len(by_document.nats) >= FEW else score.by_block()
     return Items(sums.nats / math.log(2), sums.num_bytes)
-
-
-def _cloze(kind: str, asked: str, items: int, length: int) -> Yardstick:
-    nats, right = (
-        Metric(f"{kind} cloze", "nats", "less", f"-log p of {asked}, given what stands on both sides."),
-        Metric(
-            f"{kind} cloze, right", "accuracy", "more", f"How often {asked} is held the likeliest, given both sides."
-        ),
-    )
-
-    def measure(entry: Entry, watch: Watch) -> Measured:
-        checkpoint, text = entry.checkpoint, tokenized(entry.text.tokens)
-        pieces = checkpoint.tokenizer.pieces
-        spans = Spans(b"".join([pieces[i] for i in entry.text.tokens.tokens.tolist()]), [text], entry.length)
-        vocab, settings = checkpoint.subject.vocab, Settings(entry.length)
-        if kind == "word":
-            questions = word_questions(text, vocab, spans.words(items).items, entry.length)
-        else:
-            questions = [token_questions(text, vocab, spans.tokens(items).items, entry.length)]
-        if not any(len(each.place) for each in questions):
-            return {}  # the text is too short, or has too few words, to ask
-        subject, batch = checkpoint.subject, settings.batch(checkpoint.subject)
-        if not subject.any_order and questions[0].spans.shape[1] > EXACT_CHOICES:
-            questions = [likeliest(subject, each, batch) for each in questions]
-        found: Answers = answer(questions, by_model(subject, batch), watch)
-        one = np.ones(len(found.log_p))
-        return {nats.name: Items(-found.log_p, one), right.name: Items(found.right.astype(float), one)}
-
-    return Yardstick((nats, right), measure, f"{kind} cloze {items}", length=length)

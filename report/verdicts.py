@@ -26,7 +26,8 @@ def _blocks(results: Results) -> Iterator[Block]:
     claims = f"{len(results.verdicts)} claims" if len(results.verdicts) > 1 else "One claim"
     found = listed([f"{counts[outcome]} {outcome}" for outcome in get_args(Outcome) if counts[outcome]])
     yield Paragraph(f"{claims} written before the run: {found}. {_power(results)}")
-    broken = [verdict.claim for verdict in results.verdicts if verdict.expected and verdict.outcome != "PASS"]
+    decided = [verdict for verdict in results.verdicts if verdict.outcome != "NO VERDICT"]
+    broken = [verdict.claim for verdict in decided if verdict.expected and verdict.outcome != "PASS"]
     if broken:
         words = f"A closed form did not pass ({'; '.join(broken)}): trust no other number here before it does."
         yield Paragraph([Span(words, "strong")])

@@ -1,7 +1,10 @@
 """What every test relies on: JAX on the CPU, no silent broadcasting of ranks, the same examples on every run."""
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # The suite compiles thousands of small programs and runs each a few times: most of its time is the compiler's.
@@ -14,6 +17,21 @@ import pytest
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["JAX_PLATFORMS"] = "cpu"  # for the commands that tests start
+
+# What one test has compiled, the next one finds, and so do the commands and the injected bugs that it starts. The
+# folder is this run's, so that nothing is tested that another state of the code has compiled; and a worker's own, as
+# two that write one entry at once would warn of it.
+if "ORDERLY_PROGRAMS" not in os.environ:
+    os.environ["ORDERLY_PROGRAMS"] = tempfile.mkdtemp(prefix="orderly-programs-")
+    atexit.register(shutil.rmtree, os.environ["ORDERLY_PROGRAMS"], ignore_errors=True)
+KEPT = {
+    "jax_compilation_cache_dir": f"{os.environ['ORDERLY_PROGRAMS']}/{os.environ.get('PYTEST_XDIST_WORKER', 'only')}",
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for field, value in KEPT.items():
+    jax.config.update(field, value)
+    os.environ[field.upper()] = str(value)
 
 hypothesis.settings.register_profile("orderly", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("orderly")

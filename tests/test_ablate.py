@@ -1,16 +1,15 @@
 """A suite from the first trial to the report: paired, resumable, the same however often it is killed."""
 
+import dataclasses
 import json
 import signal
 import time
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import commands
-from ablation.pairing import check_initial
+from ablation.pairing import check_initial, initial
 from training.build import build_run
 
 SUITE = """
@@ -37,24 +36,6 @@ def get_suite(matching="tokens", rates=()):
 def get_tuned():
     return get_suite(rates=(1e-2,))
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kept_programs(tmp_path_factory):
-    """What one command has compiled, the next one finds: nearly all of them are the same programs."""
-    fields = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {field: getattr(jax.config, field) for field in fields}
-    for field, value in fields.items():
-        jax.config.update(field, value)
-    compilation_cache.reset_cache()
-    yield {field.upper(): str(value) for field, value in fields.items()}
-    for field, value in before.items():
-        jax.config.update(field, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +89,11 @@ def test_arms_of_a_seed_read_the_same_tokens_and_seeds_do_not(undisturbed):
 def test_arms_share_initial_values_and_the_report_counts_them(undisturbed, suite):
     config = suite.parent / "tiny.py"
     runs = {name: build_run(commands.experiment(config, name), lambda line: None) for name in ("gpt", "bert", "xlnet")}
-    check_initial(runs)
+    values = {name: initial(run) for name, run in runs.items()}
+    check_initial(values)
+    path, own = next(iter(values["gpt"].items()))
+    with pytest.raises(AssertionError, match=f"{path} begins otherwise in other than in gpt"):
+        check_initial({**values, "other": {path: dataclasses.replace(own, digest="another")}})
     ((one, other, shared, own, others),) = results(undisturbed)["pairing"]["parameters"]
     assert (one, other) == ("gpt", "bert") and 0 < shared < min(own, others)
 
@@ -125,8 +110,8 @@ def test_the_same_command_again_trains_and_measures_nothing(undisturbed, suite, 
     assert results(undisturbed) == before
 
 
-def test_a_suite_killed_in_the_middle_ends_as_one_that_never_was(undisturbed, suite, tmp_path, kept_programs):
-    process = commands.start("ablate.py", f"--suite={suite}", f"--workdir={tmp_path}", **kept_programs)
+def test_a_suite_killed_in_the_middle_ends_as_one_that_never_was(undisturbed, suite, tmp_path):
+    process = commands.start("ablate.py", f"--suite={suite}", f"--workdir={tmp_path}")
     second = tmp_path / "trials" / "bert" / "12-steps" / "seed-0" / "metrics.jsonl"
     while not second.exists():
         assert process.poll() is None, process.communicate()
@@ -182,11 +167,17 @@ def test_rates_are_tuned_by_each_arm_and_claims_judged_at_its_own_and_at_the_sha
 
 def test_runs_that_exist_are_reported_on_as_they_are(undisturbed, tmp_path):
     folders = [undisturbed / "trials" / arm / "12-steps" / f"seed-{seed}" for arm in ("gpt", "bert") for seed in (0, 1)]
-    done = commands.run("ablate.py", *(f"--from={folder}" for folder in folders), f"--workdir={tmp_path}")
+    pair = {"sentence_good": "The river runs.", "sentence_bad": "The river run.", "UID": "agreement"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    given = (*(f"--from={folder}" for folder in folders), f"--pairs={tmp_path / 'pairs.jsonl'}")
+    done = commands.run("ablate.py", *given, f"--workdir={tmp_path}")
     assert done.code == 0, done.err
     found = results(tmp_path)
     assert len(found["arms"]) == 2 and found["seeds"] == [0, 1] and found["verdicts"] == []
     assert found["matchings"] == ["as run"] and all(np.isnan(float(each["share"])) for each in found["ledgers"])
+    preferred = [each["by_seed"] for each in found["measurements"] if each["metric"] == "minimal pairs"]
+    assert len(preferred) == 2 and set(np.ravel(preferred)) <= {0.0, 0.5, 1.0}
+    assert [each["title"] for each in found["shown"]] == ["curve, seed 0", "pairs, seed 0"]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ablation.choices import cloze_tokens
 from ablation.claims import claim
 from ablation.suite import Suite, check
-from ablation.yardsticks import cloze_tokens, likelihood, random_orders
+from ablation.yardsticks import likelihood, random_orders
 from batch import InputError
 from configs.shared import TINY
 from models import BertConfig

@@ -120,7 +120,7 @@ def _plain(value: Any) -> Any:
 def from_dict(values: dict[str, Any]) -> Experiment:
     """The inverse of `to_dict`. Raises InputError on an unknown type or field."""
     groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig}
-    return Experiment(**{k: _group(k, v, groups.get(k)) if isinstance(v, dict) else v for k, v in values.items()})
+    return Experiment(**{k: _group(k, v, groups.get(k)) if k in (*groups, *TYPED) else v for k, v in values.items()})
 
 
 def _group(group: str, values: dict[str, Any], cls: type | None = None) -> Any:
@@ -145,3 +145,11 @@ def _field(group: str, value: Any) -> Any:
 
 def to_json(experiment: Experiment) -> str:
     return json.dumps(to_dict(experiment), indent=2)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 from batch import InputError
 from data.prepare import Prepared
 from data.tokenizer import AnyTokenizer, load_tokenizer
-from training.config import Experiment, from_dict, to_dict
+from training.config import Experiment, flat, from_dict, to_dict
 
 FILE = "experiment.json"
 TOKENIZER = "tokenizer"
@@ -54,7 +54,7 @@ def check_identity(workdir: Path, experiment: Experiment, prepared: Prepared) ->
     """Raises InputError where a workdir holds another experiment, naming what differs."""
     if (workdir / FILE).exists():
         own = identity(experiment, prepared.tokenizer_digest, prepared.corpus_digest)
-        _compare(workdir, _flat(stored_identity(workdir)), _flat(own))
+        _compare(workdir, flat(stored_identity(workdir)), flat(own))
 
 
 def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
@@ -118,10 +118,3 @@ def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any]) -> None
         changes = "; ".join(f"{name} is {stored.get(name)} there and {own.get(name)} here" for name in differing[:4])
         more = f" (and {len(differing) - 4} more)" if len(differing) > 4 else ""
         raise InputError(f"--workdir={workdir}: holds another experiment: {changes}{more}; choose another workdir.")
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

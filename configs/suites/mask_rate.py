@@ -1,9 +1,10 @@
 """How much to mask: 15 % as in BERT, more (Wettig et al. 2023), or a share drawn anew for each row?"""
 
 from ablation.change import chain, sweep
+from ablation.choices import cloze_tokens, cloze_words
 from ablation.claims import claim
 from ablation.suite import Suite
-from ablation.yardsticks import cloze_tokens, cloze_words, likelihood
+from ablation.yardsticks import likelihood
 from configs.shared import TINY
 from objectives import MaskedDiffusion
 

@@ -3,9 +3,10 @@
 One trunk, XLNet's without its memory, so that the objectives alone differ.
 """
 
+from ablation.choices import cloze_tokens, cloze_words
 from ablation.claims import claim
 from ablation.suite import Suite
-from ablation.yardsticks import cloze_tokens, cloze_words, likelihood
+from ablation.yardsticks import likelihood
 from configs.shared import TINY
 from models import XlnetConfig
 from objectives import (

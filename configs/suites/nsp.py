@@ -2,9 +2,9 @@
 
 import dataclasses
 
+from ablation.choices import cloze_tokens, cloze_words
 from ablation.claims import claim
 from ablation.suite import Suite
-from ablation.yardsticks import cloze_tokens, cloze_words
 from configs.shared import TINY
 from objectives import MaskedLm
 

@@ -4,9 +4,10 @@
 BERT would compare trunks. `matched`: one trunk for all, XLNet's without its memory: the objective alone differs.
 """
 
+from ablation.choices import cloze_tokens, cloze_words
 from ablation.claims import claim
 from ablation.suite import Suite
-from ablation.yardsticks import cloze_tokens, cloze_words, likelihood, random_orders
+from ablation.yardsticks import likelihood, random_orders
 from batch import InputError
 from configs.shared import TINY
 from models import XlnetConfig

@@ -1,9 +1,10 @@
 """How much of a permutation to predict: XLNet predicts the last sixth of its order (Yang et al. 2019, section 2.3)."""
 
 from ablation.change import sweep
+from ablation.choices import cloze_tokens, cloze_words
 from ablation.claims import claim
 from ablation.suite import Suite
-from ablation.yardsticks import cloze_tokens, cloze_words, likelihood, random_orders
+from ablation.yardsticks import likelihood, random_orders
 from configs.shared import TINY
 
 

@@ -5,9 +5,10 @@ One is missing: next sentences, which the permutation objective does not have.
 
 import dataclasses
 
+from ablation.choices import cloze_tokens, cloze_words
 from ablation.claims import claim
 from ablation.suite import Suite
-from ablation.yardsticks import carried_memory, cloze_tokens, cloze_words, likelihood
+from ablation.yardsticks import carried_memory, likelihood
 from configs.shared import TINY
 from objectives import MaskedLm
 
