@@ -128,7 +128,7 @@ def _panel(axes: Axes, part: _Part, hue: str) -> None:
 
 def _blocks(results: Results) -> Iterator[Block]:
     yield Paragraph(
-        "One row as each arm's objective prepared it, in the first step. A line is a query, a column a key; a filled "
+        "One row of the held-out text as each arm's objective prepares it. A line is a query, a column a key; a filled "
         "square is a key that the query sees. Lines in bold are those that a token is predicted from, which stands "
         "behind the arrow; positions count from 0."
     )

@@ -45,6 +45,14 @@ def get_config(model):
 """
 """Files of experiments are Python; this one, `tiny.py:bert`, stands for those that users write."""
 
+FROM_TERMINAL = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = sys.argv[1:]
+sys.path[0] = sys.argv[0].rpartition("/")[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 WORDS = ("the", "a", "of", "and", "river", "stone", "boat", "light", "water", "old", "house", "tree", "sings", "runs")
 OWN_FLAGS = (
     *("workdir", "print_config", "dry_run", "profile", "step", "split", "steps", "config"),
@@ -129,9 +137,9 @@ def trained(experiment: Experiment, workdir: Path, **options: Any) -> Result:
 
 
 def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Starts a script of the root in a process of its own."""
+    """Starts a script of the root in a process of its own, as from a terminal, though Ctrl-C may be ignored here."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *arguments],
+        [sys.executable, "-c", FROM_TERMINAL, str(ROOT / script), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

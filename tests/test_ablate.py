@@ -167,7 +167,7 @@ def test_rates_are_tuned_by_each_arm_and_claims_judged_at_its_own_and_at_the_sha
 
 def test_runs_that_exist_are_reported_on_as_they_are(undisturbed, tmp_path):
     folders = [undisturbed / "trials" / arm / "12-steps" / f"seed-{seed}" for arm in ("gpt", "bert") for seed in (0, 1)]
-    pair = {"sentence_good": "The river runs.", "sentence_bad": "The river run.", "UID": "agreement"}
+    pair = {"sentence_good": "It runs.", "sentence_bad": "It run.", "UID": "agreement"}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
     given = (*(f"--from={folder}" for folder in folders), f"--pairs={tmp_path / 'pairs.jsonl'}")
     done = commands.run("ablate.py", *given, f"--workdir={tmp_path}")

@@ -1,9 +1,7 @@
 """A run that was stopped, however rudely, ends as one that never was: parameters, optimizer, memory and records."""
 
-import contextlib
 import json
 import signal
-import subprocess
 import time
 
 import numpy as np
@@ -117,19 +115,14 @@ def test_cadence_and_paths_may_change_when_a_run_is_resumed(tmp_path):
 
 
 def test_ctrl_c_ends_a_command_by_the_signal_and_with_one_word(tmp_path):
-    """Even while it compiles, when the interpreter's own exit may crash. Python drops the exception of a signal that
-    meets it within a finalizer: then one presses the keys again.
-    """
+    """Even while it compiles, when the interpreter's own exit may crash."""
     config = commands.write_config(tmp_path)
-    long = "--config.optimizer.total_steps=1000000"  # on a busy machine a short run would end before the signal
-    process = commands.start("train.py", f"--config={config}:gpt", f"--workdir={tmp_path / 'run'}", long)
+    longer = "--config.optimizer.total_steps=2000"  # on a busy machine a short run would end before the signal
+    process = commands.start("train.py", f"--config={config}:gpt", f"--workdir={tmp_path / 'run'}", longer)
     while not (tmp_path / "run" / "experiment.json").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    while process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(60)
+    process.send_signal(signal.SIGINT)
     done = commands.finish(process)
     assert done.code == -signal.SIGINT
     assert done.err.splitlines()[-1] == "interrupted" and "Traceback" not in done.err
