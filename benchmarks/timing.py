@@ -1,7 +1,6 @@
 """What every benchmark measures with: interleaved timings, and what they were taken on."""
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +11,12 @@ import numpy as np
 from absl import flags
 from jaxtyping import Float64
 
+from ablation.origin import commit
 from batch import Vocab
 
 REPEATS = flags.DEFINE_integer("repeats", 20, "timings of each for each row of the table", lower_bound=1)
+
+ROOT = Path(__file__).parents[1]
 
 Timed = Callable[[], Any]
 
@@ -46,15 +48,7 @@ def quartiles(values: Float64[np.ndarray, " R"]) -> str:
 
 
 def conditions() -> str:
-    """One line: device, cores, version of jax, commit of the checkout, and how often was measured."""
+    """One line: device, cores, version of jax, commit (with a + where files differ from it), how often was measured."""
     device = jax.devices()[0]
     where = f"{device.platform} ({device.device_kind}, {os.cpu_count()} cores)"
-    return f"{where}, jax {jax.__version__}, commit {_commit()}, {REPEATS.value} repeats"
-
-
-def _commit() -> str:
-    """The commit of the checkout, and whether files differ from it."""
-    git = lambda *args: subprocess.run(  # noqa: E731
-        ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return git("rev-parse", "--short", "HEAD") + (" and a changed working tree" if git("status", "--porcelain") else "")
+    return f"{where}, jax {jax.__version__}, commit {commit(ROOT)}, {REPEATS.value} repeats"
