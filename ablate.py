@@ -21,7 +21,6 @@ from ablation.study import Study, study_of
 from ablation.suite import MATCHINGS, Suite
 from ablation.trials import Trainer
 from batch import InputError
-from evaluation.minimal_pairs import read_pairs
 from evaluation.tables import markdown
 from report.publish import publish
 from training import flags as command_line
@@ -44,7 +43,7 @@ def main(fields: list[tuple[str, str]]) -> None:
     if not WORKDIR.value:
         raise InputError("--workdir: missing; name the folder of the report, as in --workdir=runs/ablation.")
     began, workdir = time.monotonic(), Path(WORKDIR.value)
-    study = _report_on(workdir, fields) if FROM.value else _run(workdir, fields)
+    study = _report_on(fields) if FROM.value else _run(workdir, fields)
     if study is None:
         return
     print(f"{summary(publish(study, workdir, began))}\n\n{workdir / 'report.html'}")
@@ -67,7 +66,7 @@ def _run(workdir: Path, fields: list[tuple[str, str]]) -> Study | None:
     return study_of(Path((SUITE.value or "").partition(".py")[0]).name, plan)
 
 
-def _report_on(workdir: Path, fields: list[tuple[str, str]]) -> Study:
+def _report_on(fields: list[tuple[str, str]]) -> Study:
     for flag, given in (("seeds", SEEDS.value), ("match", MATCH.value), ("config", fields), ("dry_run", DRY_RUN.value)):
         if given:
             raise InputError(f"--{flag}: is for a suite that is trained; these runs are as they are.")
@@ -78,7 +77,6 @@ def with_pairs(given: Compared, path: str | None) -> Compared:
     """The suite or study with a yardstick and a task more. Raises InputError where the file holds no pairs."""
     if path is None:
         return given
-    read_pairs(path)
     yardsticks = (*given.yardsticks, minimal_pairs(path))
     return dataclasses.replace(given, yardsticks=yardsticks, tasks=(*given.tasks, "pairs"), pairs=path)
 

@@ -1,15 +1,16 @@
 """Yardsticks of choice: a word or a token between both sides, the better of two sentences."""
 
+import hashlib
+
 import numpy as np
 
 from ablation.results import Metric
 from ablation.yardsticks import Items, Measured, Yardstick
 from evaluation.batched import Watch
 from evaluation.blocks import Blocks
-from evaluation.calibration import Answers
-from evaluation.cloze import EXACT, answer, by_model, likeliest, token_questions, word_questions
+from evaluation.cloze import answer, by_model, token_questions, weighable, word_questions
 from evaluation.likelihood import Options, left_to_right
-from evaluation.minimal_pairs import common_items, score_sentences
+from evaluation.minimal_pairs import common_items, read_pairs, score_sentences
 from evaluation.preferences import preferences
 from evaluation.scores import Score
 from evaluation.spans import CHOICES, Spans, tokenized
@@ -27,7 +28,10 @@ def cloze_tokens(items: int = 256, length: int = 0) -> Yardstick:
 
 
 def minimal_pairs(path: str) -> Yardstick:
-    """How often the acceptable sentence of a pair is preferred, by the exact likelihood that every model has."""
+    """How often the acceptable sentence of a pair is preferred, by the exact likelihood that every model has.
+
+    Raises InputError where the file holds no pairs.
+    """
     metric = Metric(
         "minimal pairs",
         "accuracy",
@@ -46,7 +50,8 @@ def minimal_pairs(path: str) -> Yardstick:
         outcome = preferences(score_sentences(scorer, blocks, watch))
         return {metric.name: Items(outcome, np.ones(len(outcome)))}
 
-    return Yardstick((metric,), measure, f"minimal pairs of {path}")
+    given = hashlib.sha256(repr(read_pairs(path)).encode()).hexdigest()[:16]
+    return Yardstick((metric,), measure, f"minimal pairs {given}")
 
 
 def _cloze(kind: str, asked: str, items: int, length: int) -> Yardstick:
@@ -59,8 +64,7 @@ def _cloze(kind: str, asked: str, items: int, length: int) -> Yardstick:
 
     def measure(entry: Entry, watch: Watch) -> Measured:
         checkpoint, text = entry.checkpoint, tokenized(entry.text.tokens)
-        pieces = checkpoint.tokenizer.pieces
-        spans = Spans(b"".join([pieces[i] for i in entry.text.tokens.tokens.tolist()]), [text], entry.length)
+        spans = Spans(entry.spelled, [text], entry.length)
         vocab, settings = checkpoint.subject.vocab, Settings(entry.length)
         if kind == "word":
             questions = word_questions(text, vocab, spans.words(items).items, entry.length)
@@ -69,9 +73,7 @@ def _cloze(kind: str, asked: str, items: int, length: int) -> Yardstick:
         if not any(len(each.place) for each in questions):
             return {}  # the text is too short, or has too few words, to ask
         subject, batch = checkpoint.subject, settings.batch(checkpoint.subject)
-        if not subject.any_order and questions[0].spans.shape[1] > EXACT:
-            questions = [likeliest(subject, each, batch) for each in questions]
-        found: Answers = answer(questions, by_model(subject, batch), watch)
+        found = answer([weighable(subject, each, batch) for each in questions], by_model(subject, batch), watch)
         one = np.ones(len(found.log_p))
         return {nats.name: Items(-found.log_p, one), right.name: Items(found.right.astype(float), one)}
 

@@ -15,6 +15,7 @@ from ablation.results import Curve, Effect, Ledger, Measurement, Ranking, Verdic
 from ablation.significance import sign_flip
 from ablation.trials import Trial
 from ablation.yardsticks import Yardstick
+from training.build import Run
 from training.metrics import read_records
 
 MOST = 5
@@ -33,11 +34,24 @@ class Condition:
     spent: str = ""  # what all spend alike; "": nothing was matched
 
 
+def text_of(run: Run) -> tuple[str, str, float]:
+    """What decides which items a run is asked: arms for whom it differs have none in common."""
+    prepared = run.prepared
+    return prepared.corpus_digest, prepared.tokenizer_digest, run.experiment.data.validation
+
+
 class Found:
     """What the yardsticks found of the arms under one condition."""
 
-    def __init__(self, condition: Condition, yardsticks: Sequence[Yardstick], measurer: Measurer):
-        self.condition, self._measurer = condition, measurer
+    def __init__(
+        self,
+        condition: Condition,
+        yardsticks: Sequence[Yardstick],
+        measurer: Measurer,
+        texts: Mapping[str, tuple[str, str, float]],
+    ):
+        """`texts`: of each arm, by `text_of`; only arms of one text are compared."""
+        self.condition, self.texts, self._measurer = condition, texts, measurer
         self._of = {metric.name: yardstick for yardstick in yardsticks for metric in yardstick.metrics}
         self.metrics = {metric.name: metric for yardstick in yardsticks for metric in yardstick.metrics}
 
@@ -75,14 +89,14 @@ def measurements(found: Found) -> list[Measurement]:
 
 def effects(found: Found, reference: str, claims: Sequence[Claim]) -> list[Effect]:
     """What each arm has more than others, by each metric."""
-    claimed = {(each.metric, each.one, each.other) for each in claims if each.other is not None}
+    claimed = {(each.metric, frozenset((each.one, each.other))) for each in claims}
     pairs = []
     for metric in found.metrics:
         arms = found.arms(metric)
         for one, other in itertools.combinations(arms, 2):
-            if len(arms) <= MOST or reference in (one, other):
+            wanted = len(arms) <= MOST or reference in (one, other) or (metric, frozenset((one, other))) in claimed
+            if wanted and found.texts[one] == found.texts[other]:
                 pairs.append((metric, one, other))
-        pairs += [pair for pair in claimed if pair[0] == metric and not {pair, (metric, pair[2], pair[1])} & set(pairs)]
     return [_effect(found, *pair) for pair in pairs]
 
 
@@ -94,10 +108,11 @@ def _effect(found: Found, metric: str, one: str, other: str) -> Effect:
 
 
 def rankings(found: Found) -> list[Ranking]:
-    """The arms by each metric, the best first; those without a number are left out."""
+    """The arms by each metric, the best first, without those that have no number or read another text."""
     ranked = []
     for name, metric in found.metrics.items():
-        means = {arm: float(ratios(*found.values(name, arm)).mean()) for arm in found.arms(name)}
+        arms = [arm for arm in found.arms(name) if found.texts[arm] == found.texts[found.arms(name)[0]]]
+        means = {arm: float(ratios(*found.values(name, arm)).mean()) for arm in arms}
         known = [arm for arm, mean in means.items() if np.isfinite(mean)]
         order = sorted(known, key=lambda arm: means[arm] if metric.better == "less" else -means[arm])
         ranked.append(Ranking(found.condition.name, name, tuple(order), tuple(means[arm] for arm in order)))
@@ -145,7 +160,7 @@ def _spent(arm: str, trials: Sequence[Trial], cost: Cost, unique: int, condition
     last = [[each for each in read_records(trial.folder) if "tokens" in each][-1:] for trial in trials]
     ends = [record[0] for record in last if record]
     mean = lambda values: float(np.mean(values)) if values else float("nan")  # noqa: E731
-    speeds = [end["tokens"] / end["tokens_per_second"] for end in ends if end["tokens_per_second"]]
+    seconds = [end["tokens"] / end["tokens_per_second"] for end in ends if end["tokens_per_second"]]
     return Ledger(
         matching=condition.name,
         arm=arm,
@@ -153,7 +168,7 @@ def _spent(arm: str, trials: Sequence[Trial], cost: Cost, unique: int, condition
         tokens=mean([end["tokens"] for end in ends]),
         predicted=mean([end["predicted"] for end in ends]),
         flops=trials[0].steps * cost.flops,
-        seconds=mean(speeds) if condition.spent != "walltime" else trials[0].steps * cost.seconds,
+        seconds=mean(seconds) if condition.spent != "walltime" else trials[0].steps * cost.seconds,
         unique=float(unique),
         share=float("nan"),
     )

@@ -12,7 +12,7 @@ from batch import Batch, Vocab
 from data.tokenizer import AnyTokenizer
 from evaluation.batched import silent
 from evaluation.bayes import normalized
-from evaluation.cloze import EXACT, Questions, by_model, likeliest, token_questions
+from evaluation.cloze import Questions, by_model, token_questions, weighable
 from evaluation.spans import Item, Spans, tokenized
 from evaluation.task import Entry, Settings
 from models.visibility import every_row, visible
@@ -79,7 +79,7 @@ def blanks(entries: Mapping[str, Entry], count: int = 6) -> tuple[Blank, ...]:
         return ()
     text, tokenizer, vocab = tokenized(first.text.tokens), first.checkpoint.tokenizer, first.checkpoint.subject.vocab
     name = functools.partial(piece, tokenizer, vocab)
-    spelled = b"".join([tokenizer.pieces[i] for i in first.text.tokens.tokens.tolist()])
+    spelled = first.spelled
     items = Spans(spelled, [text], first.length).tokens(count).items
     if not items:
         return ()
@@ -110,8 +110,7 @@ def _answers(entry: Entry, questions: Questions) -> list[Answer]:
     """For each question the likeliest tokens with their probabilities, and the probability of the truth."""
     subject = entry.checkpoint.subject
     batch = Settings(entry.length).batch(subject)
-    if not subject.any_order and questions.spans.shape[1] > EXACT:
-        questions = likeliest(subject, questions, batch)
+    questions = weighable(subject, questions, batch)
     p = np.exp(normalized(by_model(subject, batch)(questions, silent)))
     found = []
     for row, spans, truth in zip(p, questions.spans[:, :, 0], questions.truth, strict=True):

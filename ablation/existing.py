@@ -6,18 +6,20 @@ from pathlib import Path
 
 from ablation.budget import step_cost
 from ablation.choices import cloze_tokens, cloze_words
-from ablation.collect import Condition
+from ablation.collect import Condition, text_of
 from ablation.study import Study
 from ablation.trials import Report, Trial, by_arm, check_slugs, open_trial
-from ablation.yardsticks import Yardstick, likelihood
+from ablation.yardsticks import likelihood
 from batch import InputError
 from evaluation.figures import short
 from training.checkpoint import Checkpoints
-from training.workdir import stored_experiment, stored_tokenizer
+from training.workdir import stored_experiment
 
 AS_RUN = "as run"
 
 TASKS = ("curve",)
+
+YARDSTICKS = (likelihood(positions=4), cloze_words(), cloze_tokens(64))
 
 
 def existing(workdirs: Sequence[Path], report: Report) -> Study:
@@ -43,6 +45,12 @@ def existing(workdirs: Sequence[Path], report: Report) -> Study:
                 f"first arm has {', '.join(map(str, seeds))}; give runs of the same seeds."
             )
     runs = {arm: open_trial(own[0], report) for arm, own in arms.items()}
+    for arm, run in runs.items():
+        if text_of(run) != text_of(runs[first[0].arm]):
+            raise InputError(
+                f"--from={arms[arm][0].folder}: does not read the text of {first[0].folder} in the same tokens, so "
+                "that they have no items in common; compare them with evaluate.py."
+            )
     return Study(
         name=" · ".join(arms),
         question="Runs as they are, side by side.",
@@ -54,15 +62,9 @@ def existing(workdirs: Sequence[Path], report: Report) -> Study:
         runs=runs,
         costs={arm: step_cost(run) for arm, run in runs.items()},
         conditions=(Condition(AS_RUN, arms),),
-        yardsticks=yardsticks(workdirs),
+        yardsticks=YARDSTICKS,
         tasks=TASKS,
     )
-
-
-def yardsticks(workdirs: Sequence[Path]) -> tuple[Yardstick, ...]:
-    """What runs are asked: a token out of all only where all of them have the same tokens."""
-    digests = {tokenizer.digest for workdir in workdirs if (tokenizer := stored_tokenizer(workdir)) is not None}
-    return (likelihood(positions=4), cloze_words(), *([cloze_tokens(64)] if len(digests) == 1 else []))
 
 
 def _trial(workdir: Path) -> Trial:

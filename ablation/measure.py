@@ -1,10 +1,9 @@
 """What the yardsticks find of each trial, kept beside it: nothing is measured twice."""
 
-import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,6 @@ from ablation.trials import Report, Trial, open_trial
 from ablation.yardsticks import Items, Yardstick
 from batch import InputError
 from data.prepare import Prepared
-from evaluation.batched import Watch
 from evaluation.checkpoints import Checkpoint, Text
 from evaluation.passes import Subject
 from evaluation.task import Entry
@@ -45,8 +43,9 @@ class Measurer:
         ]
         with Progress(1000 * len(left), "measuring") as progress:
             for number, (trial, yardstick) in enumerate(left):
-                with self._shown(progress, number, f"{trial.name}: {yardstick.metrics[0].name}") as watch:
-                    found = yardstick.measure(self.entry(trial, yardstick.length), watch)
+                progress.label = f"{trial.name}: {yardstick.metrics[0].name}"
+                watch = lambda done, total, before=1000 * number: progress.update(before + 1000 * done // max(total, 1))  # noqa: E731
+                found = yardstick.measure(self.entry(trial, yardstick.length), watch)
                 _store(trial, self._key(trial, yardstick), found)
 
     def items(self, trial: Trial, yardstick: Yardstick) -> Mapping[str, Items]:
@@ -67,16 +66,6 @@ class Measurer:
 
     def _key(self, trial: Trial, yardstick: Yardstick) -> str:
         return f"{yardstick.key}; blocks of {yardstick.length or self._length}; step {trial.steps}"
-
-    @contextlib.contextmanager
-    def _shown(self, progress: Progress, number: int, label: str) -> Iterator[Watch]:
-        progress.label = label
-
-        def watch(done: int, total: int) -> None:
-            progress.label = label
-            progress.update(1000 * number + 1000 * done // max(total, 1))
-
-        yield watch
 
 
 def _stored(trial: Trial) -> dict[str, dict[str, Items]]:

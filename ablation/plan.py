@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from ablation.budget import Cost, check_parameters, matched_steps, step_cost, timed
-from ablation.collect import Condition
+from ablation.collect import Condition, text_of
 from ablation.results import Tuning
 from ablation.suite import Matching, Suite, check
 from ablation.trials import Report, Trial, check_slugs, open_trial, trial
@@ -96,6 +96,12 @@ def make_plan(suite: Suite, workdir: Path, report: Report) -> Plan:
     runs = {arm: _open(workdir, arm, own, suite.base.seed, report) for arm, own in experiments.items()}
     if suite.mode == "matched":
         check_parameters({arm: size(run) for arm, run in runs.items()})
+    for each in suite.claims:
+        if each.other is not None and text_of(runs[each.one]) != text_of(runs[each.other]):
+            raise InputError(
+                f"claim {each.text!r}: {each.one} and {each.other} do not read the same text in the same tokens, and "
+                "have no items in common; compare arms of one data.corpus and tokenizer."
+            )
     costs = {arm: step_cost(run) for arm, run in runs.items()}
     if "walltime" in suite.match:
         seconds = _times(workdir, runs, report)

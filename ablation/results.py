@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool
 
 from training.metrics import json_value
 
@@ -222,11 +222,6 @@ class Results:
 def to_json(results: Results) -> str:
     """The results as JSON; a NaN is the text "nan"."""
     return json.dumps(_plain(results), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def mean_over_seeds(curve: Curve) -> Float64[np.ndarray, " T"]:
-    """The loss of a curve at each of its steps."""
-    return np.mean(np.array(curve.loss, np.float64), axis=0)
 
 
 def _plain(value: Any) -> Any:

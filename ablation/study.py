@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ablation.budget import Cost
 from ablation.claims import Claim
-from ablation.collect import Condition, Found, curves, effects, judged, ledgers, measurements, rankings
+from ablation.collect import Condition, Found, curves, effects, judged, ledgers, measurements, rankings, text_of
 from ablation.exhibits import blanks, mask
 from ablation.measure import Measurer
 from ablation.notes import beside_counts, diverged, too_few_seeds, unasked
@@ -91,8 +91,11 @@ def study_of(name: str, plan: Plan) -> Study:
 
 def results_of(study: Study, measurer: Measurer, seconds: float) -> tuple[Results, Pictures]:
     """Everything that a report shows, and the figures of its tasks."""
-    found = [Found(condition, study.yardsticks, measurer) for condition in study.conditions]
-    entries = {arm: _entry(measurer, arm, trial) for arm, trial in _of_one_text(study.first).items()}
+    texts = {arm: text_of(run) for arm, run in study.runs.items()}
+    found = [Found(condition, study.yardsticks, measurer, texts) for condition in study.conditions]
+    first = study.first
+    told = [arm for arm in first if texts[arm] == texts[next(iter(first))]]  # only they can be shown side by side
+    entries = {arm: _entry(measurer, arm, first[arm]) for arm in told}
     shown, pictures = _shown(study, entries)
     unique = {arm: run.prepared.train.num_tokens for arm, run in study.runs.items()}
     needed = seeds_needed(max(len(study.claims), 1), ALPHA)
@@ -149,12 +152,6 @@ def _arm(name: str, study: Study) -> Arm:
 def _entry(measurer: Measurer, arm: str, trial: Trial) -> Entry:
     entry = measurer.entry(trial)
     return dataclasses.replace(entry, checkpoint=dataclasses.replace(entry.checkpoint, label=arm))
-
-
-def _of_one_text(trials: Mapping[str, Trial]) -> dict[str, Trial]:
-    """The arms that read what the first one does: only they can be shown side by side."""
-    corpora = {arm: trial.experiment.data.corpus for arm, trial in trials.items()}
-    return {arm: trial for arm, trial in trials.items() if corpora[arm] == next(iter(corpora.values()))}
 
 
 def _shown(study: Study, entries: Mapping[str, Entry]) -> tuple[tuple[Shown, ...], Pictures]:

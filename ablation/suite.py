@@ -9,6 +9,7 @@ from ablation.claims import Claim, check_claims
 from ablation.results import Metric
 from ablation.yardsticks import Yardstick
 from batch import InputError
+from evaluation.tasks import check_tasks
 from models import MODELS
 from objectives import Objective
 from training.config import Experiment
@@ -42,8 +43,7 @@ class Suite:
     mode: Literal["canonical", "matched"] = "canonical"  # matched: one trunk, parameters within 1 %
     rates: tuple[float, ...] = ()  # peak rates that each arm is tuned over, beside the base's
     tasks: tuple[str, ...] = ()  # of evaluate.py, shown for the runs of the first seed
-    pairs: str | None = None  # minimal pairs in BLiMP's form, for yardstick and task
-
+    pairs: str | None = None  # minimal pairs in BLiMP's form, which the task pairs reads
     fields: tuple[tuple[str, str], ...] = ()  # set in every arm, as on the command line
 
     @property
@@ -85,6 +85,13 @@ def check(suite: Suite) -> dict[str, Experiment]:
         raise InputError("--match: name each matching once, and at least one.")
     if any(not (math.isfinite(rate) and rate > 0) for rate in suite.rates):
         raise InputError(f"suite: rates={suite.rates}: peak rates are positive numbers.")
+    names = [metric.name for yardstick in suite.yardsticks for metric in yardstick.metrics]
+    if twice := [name for name in suite.metrics if names.count(name) > 1]:
+        raise InputError(f"suite: two yardsticks measure {twice[0]}, and one name is one number; leave one out.")
+    check_tasks(suite.tasks)
+    for task, given in (("pairs", suite.pairs), ("probe", None)):
+        if task in suite.tasks and given is None:
+            raise InputError(f"suite: its task {task} reads a file that it has not; leave it out of tasks.")
     experiments = suite.experiments()
     check_claims(suite.claims, list(suite.arms), suite.metrics, lambda metric, arm: asked(suite, metric, arm))
     return experiments

@@ -99,6 +99,16 @@ def excerpts(
     return cut(text, vocab, length), 1 + np.array(before)
 
 
+def is_bound(subject: Subject, questions: Questions) -> bool:
+    """Whether there is more to choose from than a model that reads one way weighs."""
+    return not subject.any_order and questions.spans.shape[1] > EXACT
+
+
+def weighable(subject: Subject, questions: Questions, batch: int) -> Questions:
+    """The questions as a model can be asked them: what it gives the likeliest, where that is a bound."""
+    return likeliest(subject, questions, batch) if is_bound(subject, questions) else questions
+
+
 def likeliest(
     subject: Subject, questions: Questions, batch: int, watch: Watch = silent, *, count: int = LIKELIEST
 ) -> Questions:

@@ -74,6 +74,12 @@ class Entry:
         return self.given
 
     @functools.cached_property
+    def spelled(self) -> bytes:
+        """The bytes of the text, as its tokens spell it; of a lossy tokenizer there are none."""
+        pieces = self.checkpoint.tokenizer.pieces
+        return b"".join([pieces[i] for i in self.text.tokens.tokens.tolist()])
+
+    @functools.cached_property
     def train(self) -> Tokens | None:
         """The training text, which baselines count; None where it is gone."""
         return training_text(self.checkpoint, print) if self.given is None else self.given.train

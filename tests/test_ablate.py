@@ -13,6 +13,8 @@ from ablation.pairing import check_initial, initial
 from training.build import build_run
 
 SUITE = """
+import dataclasses
+
 from ablation.claims import claim
 from ablation.suite import Suite
 from ablation.yardsticks import likelihood
@@ -35,6 +37,17 @@ def get_suite(matching="tokens", rates=()):
 
 def get_tuned():
     return get_suite(rates=(1e-2,))
+
+
+def get_texts(other=""):
+    suite = get_suite()
+    arms = {{**suite.arms, "elsewhere": {{"data.corpus": {other!r}}}}}
+    return dataclasses.replace(suite, arms=arms, seeds=1, claims=())
+
+
+def get_claimed():
+    impossible = claim("gpt is better elsewhere", "left to right", "elsewhere", better_than="gpt")
+    return dataclasses.replace(get_texts(), claims=(impossible,))
 """
 
 
@@ -42,7 +55,16 @@ def get_tuned():
 def suite(tmp_path_factory):
     folder = tmp_path_factory.mktemp("suite")
     path = folder / "pair.py"
-    path.write_text(SUITE.format(config=str(commands.write_config(folder))))
+    (folder / "other.txt").write_text(commands.text(seed=1))
+    path.write_text(SUITE.format(config=str(commands.write_config(folder)), other=str(folder / "other.txt")))
+    return path
+
+
+def another(suite, folder, function):
+    """The same file, of which another function gives the suite."""
+    path = folder / f"{function}.py"
+    renamed = suite.read_text().replace("get_suite", "get_plain").replace(function, "get_suite")
+    path.write_text(renamed)
     return path
 
 
@@ -69,6 +91,20 @@ def test_a_report_is_written_and_decides_nothing_with_two_seeds(undisturbed):
     assert found["seeds"] == [0, 1] and "needs 6 seeds" in " ".join(found["notes"])
     for name in ("report.html", "report.md"):
         assert "gpt reads better" in (undisturbed / name).read_text()
+
+
+def test_masks_and_answers_are_those_of_the_arms(undisturbed):
+    found = results(undisturbed)
+    causal, masked = (np.array(each["content"]) for each in found["masks"])
+    assert np.array_equal(causal, np.tril(np.ones_like(causal))) and masked.all()
+    assert found["blanks"] and all(each["query"] is None for each in found["masks"])
+    for blank in found["blanks"]:
+        for arm, answers in blank["answers"].items():
+            p = [share for _, share in answers]
+            assert p == sorted(p, reverse=True) and sum(p) <= 1 + 1e-6
+            assert dict(map(tuple, answers)).get(blank["truth"], blank["truth_probability"][arm]) == pytest.approx(
+                blank["truth_probability"][arm]
+            )
 
 
 def test_arms_of_a_seed_read_the_same_tokens_and_seeds_do_not(undisturbed):
@@ -202,6 +238,39 @@ def test_bad_input_is_refused_before_anything_is_trained(suite, tmp_path, argume
     done = commands.run("ablate.py", *(argument.format(**names) for argument in arguments))
     assert sentence in done.sentence
     assert not (tmp_path / "trials").exists()
+
+
+def test_arms_of_another_text_are_measured_and_compared_with_nobody(suite, tmp_path):
+    done = commands.run(
+        "ablate.py", f"--suite={another(suite, tmp_path, 'get_texts')}", f"--workdir={tmp_path / 'run'}"
+    )
+    assert done.code == 0, done.err
+    found = results(tmp_path / "run")
+    assert {each["arm"] for each in found["measurements"]} == {"gpt", "bert", "elsewhere"}
+    assert [(each["one"], each["other"]) for each in found["effects"]] == [("gpt", "bert")]
+    assert [set(each["arms"]) for each in found["rankings"]] == [{"gpt", "bert"}]
+    assert found["pairing"]["streams"] == [["gpt", "bert"], ["elsewhere"]]
+    assert all(set(each["answers"]) == {"gpt", "bert"} for each in found["blanks"])
+
+
+def test_a_claim_about_arms_of_two_texts_is_refused(suite, tmp_path):
+    claimed = another(suite, tmp_path, "get_claimed")
+    done = commands.run("ablate.py", f"--suite={claimed}", f"--workdir={tmp_path / 'run'}")
+    assert "elsewhere and gpt do not read the same text" in done.sentence and not (tmp_path / "run").exists()
+
+
+def test_what_a_step_takes_is_measured_once(suite, tmp_path, monkeypatch):
+    long = ("--config.optimizer.total_steps=100000", "--dry_run")
+    arguments = (f"--suite={suite}:walltime", f"--workdir={tmp_path}", *long)
+    first = commands.run("ablate.py", *arguments)
+    assert first.code == 0, first.err
+    seconds = json.loads((tmp_path / "seconds.json").read_text())
+    monkeypatch.setattr("ablation.plan.timed", None)  # cannot be asked again
+    assert commands.run("ablate.py", *arguments).out == first.out
+    steps = round(100_000 * seconds["gpt"] / seconds["bert"])
+    assert f"{steps:,}" in first.out and "100,000" in first.out
+    (tmp_path / "seconds.json").write_text("{}")
+    assert "does not hold the seconds of these arms" in commands.run("ablate.py", *arguments).sentence
 
 
 def test_trials_of_another_experiment_are_not_continued(undisturbed, suite):

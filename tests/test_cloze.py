@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import sys
 import types
 from pathlib import Path
 
@@ -317,7 +316,7 @@ class Tiny(Checkpoint):
 
 
 def test_the_task_asks_all_models_the_same_and_says_where_it_is_a_bound(spelled, monkeypatch):
-    monkeypatch.setattr(sys.modules[cloze.__module__], "EXACT", 100)
+    monkeypatch.setattr("evaluation.cloze.EXACT", 100)
     tokenizer, read = spelled[1]
     size, entries = tokenizer.vocab.size, []
     for name in ("bert-masked", "gpt-causal", "xlnet-permutation"):

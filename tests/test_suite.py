@@ -42,6 +42,10 @@ def test_a_sound_suite_gives_the_experiment_of_each_arm():
         ({"match": ("tokens", "tokens")}, "name each matching once"),
         ({"match": ()}, "at least one"),
         ({"rates": (0.0,)}, "peak rates are positive"),
+        ({"tasks": ("curves",)}, "--tasks=curves: no such task"),
+        ({"tasks": ("pairs",)}, "its task pairs reads a file"),
+        ({"tasks": ("probe",)}, "its task probe reads a file"),
+        ({"yardsticks": (likelihood(), likelihood(positions=2))}, "two yardsticks measure left to right"),
         ({"arms": {"gpt": {}, "bert": {"objective.rate": 0.3}}}, "arm bert: objective.rate: unknown field"),
         ({"arms": {"gpt": {}, "bert": {"optimizer.peak_rat": 0.3}}}, r"arm bert: .*did you mean optimizer.peak_rate\?"),
         (

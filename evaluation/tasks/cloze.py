@@ -5,14 +5,14 @@ from typing import Any
 
 from batch import InputError
 from evaluation.cloze import (
-    EXACT,
     LIKELIEST,
     Questions,
     answer,
     by_counting,
     by_model,
-    likeliest,
+    is_bound,
     token_questions,
+    weighable,
     word_questions,
 )
 from evaluation.passes import Subject
@@ -27,7 +27,7 @@ Ask = Callable[[Entry], list[Questions]]
 def cloze(entries: Sequence[Entry], settings: Settings) -> Found:
     """Words out of CHOICES, and tokens out of all, in contexts that are the same bytes for all checkpoints."""
     written = _written(entries)
-    spans = Spans(_text(entries[0]), list(written.values()), settings.length)
+    spans = Spans(entries[0].spelled, list(written.values()), settings.length)
     words = spans.words(settings.items)
     tokens = spans.tokens(settings.items) if len(written) == 1 else Drawn((), {})
     if not words.items and not tokens.items:
@@ -69,11 +69,6 @@ def _written(entries: Sequence[Entry]) -> dict[str, Tokenized]:
     return {entry.checkpoint.tokenizer.digest: tokenized(entry.text.tokens) for entry in entries}
 
 
-def _text(entry: Entry) -> bytes:
-    pieces = entry.checkpoint.tokenizer.pieces
-    return b"".join([pieces[i] for i in entry.text.tokens.tokens.tolist()])
-
-
 def _said(drawn: Drawn) -> str:
     """How many items there are, of how many, and the name of their list."""
     dropped = "".join(f", {number:,} {reason}" for reason, number in drawn.dropped.items())
@@ -100,10 +95,8 @@ def _rows(entries: Sequence[Entry], untrained: Sequence[Subject], settings: Sett
 
 
 def _row(name: str, subject: Subject, questions: Sequence[Questions], settings: Settings) -> Row:
-    batch = settings.batch(subject)
-    bound = not subject.any_order and questions[0].spans.shape[1] > EXACT
-    if bound:
-        questions = [likeliest(subject, each, batch) for each in questions]
+    batch, bound = settings.batch(subject), is_bound(subject, questions[0])
+    questions = [weighable(subject, each, batch) for each in questions]
     with watching(f"{name}, cloze of {'words' if len(questions[0].spans[0]) == CHOICES else 'tokens'}") as watch:
         return Row(name, answer(questions, by_model(subject, batch), watch), bound)
 
