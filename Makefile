@@ -3,6 +3,7 @@
 #   PYTHON  the interpreter, e.g. make test PYTHON=python3.13; the default's environment is .venv, another's .venv-3.13
 #   ARGS    more arguments for demo.py or pytest, e.g. make test ARGS="-k memory"
 #   JOBS    processes that share the tests
+#   BYTES   size of the text of make corpus
 
 version = $(if $(1),$(shell $(1) -c \
 	'import sys; v = sys.version_info; v >= (3, 11) and print("%d.%d.%d" % v[:3])' 2>/dev/null))
@@ -10,6 +11,7 @@ FOUND := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; d
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PYTHON ?= $(or $(FOUND),python3)
 JOBS ?= 2
+BYTES ?= 1e9
 
 VERSION := $(call version,$(PYTHON))
 # `basename` cuts the last number: one environment for each minor version, whatever its interpreter is called.
@@ -21,10 +23,11 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one with PYTHON=/path/to/python
 
-.PHONY: help demo test parity lint clean
+.PHONY: help demo corpus test parity lint clean
 
 help:
 	@echo "make demo   train tiny BERT, GPT and XLNet side by side, and report on them"
+	@echo "make corpus make and tokenize a corpus of BYTES bytes, and measure that"
 	@echo "make test   run the tests"
 	@echo "make parity install Hugging Face's PyTorch models and run the tests that compare with them"
 	@echo "make lint   check style, types and spelling"
@@ -32,6 +35,9 @@ help:
 
 demo: $(INSTALLED)
 	@$(BIN)/python demo.py $(ARGS)
+
+corpus: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.corpora --bytes=$(BYTES) $(ARGS)
 
 test: $(TOOLS)
 	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal $(ARGS)

@@ -39,6 +39,11 @@ class Document:
         """What the tokens of the document decode to: every line ends with a newline."""
         return "".join(f"{line}\n" for line in self.lines)
 
+    @property
+    def num_bytes(self) -> int:
+        """The size of the text in UTF-8."""
+        return sum(len(line.encode()) + 1 for line in self.lines)
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:

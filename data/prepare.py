@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,17 +13,19 @@ from pathlib import Path
 import sentencepiece
 
 from batch import InputError, Vocab
+from data.building import BUILDING, alone, remove_abandoned
 from data.config import DataConfig
 from data.corpus import Corpus, Document, open_corpus
-from data.shards import FORMAT, Tokens, open_tokens, tokens_writer
-from data.splits import SPLITS, Split, SplitPlan, plan_splits
+from data.parts import tokenize
+from data.shards import FORMAT, Tokens, open_tokens
+from data.splits import SPLITS, SplitPlan, plan_splits
 from data.tokenizer import RECIPE, AnyTokenizer, Tokenizer, load_tokenizer, train_tokenizer
 
 COMPLETE = "complete.txt"
 """Written last; it holds what there is to say of the split."""
 
-BUILDING = ".tokens-"
-"""Begins the names of folders that are being built."""
+TRAINED, TRAINING = "tokenizer", ".tokenizer"
+"""The tokenizer, and while it is being written."""
 
 Report = Callable[[str], None]
 
@@ -77,7 +78,7 @@ def prepare(config: DataConfig, report: Report, tokenizer: AnyTokenizer | None =
     sizes = (f"{name} {s.num_documents:,} documents, {s.num_bytes:,} bytes" for name, s in splits.items())
     return Prepared(
         **splits,
-        tokenizer=tokenizer or load_tokenizer(folder / "tokenizer"),
+        tokenizer=tokenizer or load_tokenizer(folder / TRAINED),
         corpus_digest=corpus.digest,
         description="; ".join([corpus.describe(), *sizes]),
     )
@@ -105,35 +106,39 @@ def _key(config: DataConfig, corpus: Corpus, tokenizer: AnyTokenizer | None) -> 
 
 
 def _build(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tokenizer: AnyTokenizer | None) -> None:
-    """Builds beside `folder` and moves it there whole, unless another process was faster."""
-    _remove_abandoned(folder.parent)
-    building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=BUILDING))
-    try:
-        _write(building, corpus, config, report, tokenizer)
-        if folder.exists() and not _is_complete(folder):
-            shutil.rmtree(folder)
-        os.rename(building, folder)
-    except OSError:
-        if not _is_complete(folder):
+    """Builds beside `folder` and moves it there whole, unless another process was faster.
+
+    A build that was stopped is gone on with; one whose corpus or configuration is wrong leaves nothing behind.
+    """
+    remove_abandoned(folder.parent)
+    building = folder.with_name(f"{BUILDING}{folder.name}")
+    with alone(building, report):
+        if _is_complete(folder):
+            building.rmdir()
+            return
+        try:
+            if not _is_complete(building):
+                _write(building, corpus, config, report, tokenizer)
+        except InputError:
+            shutil.rmtree(building)
             raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _remove_abandoned(cache: Path) -> None:
-    """Removes what builds that were killed left behind, a day later, when no build can be at work on it."""
-    for abandoned in cache.glob(f"{BUILDING}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - abandoned.stat().st_mtime > 86_400:
-                shutil.rmtree(abandoned)
+        except OSError as error:
+            raise InputError(
+                f"data.cache={config.cache}: the corpus could not be tokenized ({error.strerror}); mend that, and the "
+                "same command goes on."
+            ) from None
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(building, folder)
 
 
 def _write(folder: Path, corpus: Corpus, config: DataConfig, report: Report, tokenizer: AnyTokenizer | None) -> None:
     report(f"reading {corpus.name}")
     plan = plan_splits(corpus.documents, config.validation, config.test)
-    tokenizer = tokenizer or _tokenizer(corpus, plan, config, report)
-    tokenizer.save(folder / "tokenizer")
-    _tokenize(folder, plan.parts(corpus.documents()), sum(plan.num_bytes.values()), tokenizer, report)
+    if not (folder / TRAINED).exists():
+        (tokenizer or _tokenizer(corpus, plan, config, report)).save(folder / TRAINING)
+        os.rename(folder / TRAINING, folder / TRAINED)
+    total = sum(plan.num_bytes.values())
+    tokenize(folder, plan.parts(corpus.documents()), total, folder / TRAINED, _Progress(total, report))
     (folder / COMPLETE).write_text(plan.note)
 
 
@@ -161,17 +166,6 @@ def _sample(documents: Iterable[Document], sample: int, total: int) -> Iterator[
                 yield from document.words[number] if document.words else (line,)
 
 
-def _tokenize(
-    folder: Path, parts: Iterable[tuple[Split, Document]], total: int, tokenizer: AnyTokenizer, report: Report
-) -> None:
-    progress = _Progress(total, report)
-    with contextlib.ExitStack() as stack:
-        writers = {split: stack.enter_context(tokens_writer(folder / split, tokenizer)) for split in SPLITS}
-        for split, document in parts:
-            writers[split].add(document)
-            progress.add(sum(len(line.encode()) + 1 for line in document.lines))
-
-
 class _Progress:
     """Reports the share done and the time left, every few seconds."""
 
@@ -180,7 +174,7 @@ class _Progress:
         self._done, self._began = 0, time.monotonic()
         self._next = self._began + every
 
-    def add(self, done: int) -> None:
+    def __call__(self, done: int) -> None:
         self._done += done
         if (now := time.monotonic()) >= self._next:
             left = (now - self._began) * (self._total - self._done) / self._done

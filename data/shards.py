@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -104,6 +105,17 @@ class TokensWriter:
             file.flush()
         (self._folder / "meta.json").write_text(json.dumps({**description, "lengths": self._written}))
 
+    def append(self, tokens: Tokens) -> None:
+        """Adds all documents of other shards of the same tokenizer."""
+        for name in ("sentences", "documents"):
+            self._write(name, self._written["tokens"] + getattr(tokens, name)[:-1])
+            of_bytes = f"{name[:-1]}_bytes"
+            self._write(of_bytes, self._num_bytes + getattr(tokens, of_bytes)[:-1])
+        for name in ("word_start", "byte_length", "tokens"):
+            self._write(name, getattr(tokens, name))
+        self._counts += tokens.counts
+        self._num_bytes += tokens.num_bytes
+
     def _clear(self) -> None:
         self._texts: list[str] = []
         self._is_word: list[bool] = []  # a text that the corpus marks as a word
@@ -156,6 +168,14 @@ def tokens_writer(folder: Path, tokenizer: AnyTokenizer) -> Iterator[TokensWrite
         writer = TokensWriter(folder, tokenizer, files)
         yield writer
         writer.finish()
+
+
+def join_tokens(folder: Path, parts: Sequence[Path], tokenizer: AnyTokenizer) -> None:
+    """Writes the shards of `parts`, one after the other, as one split into `folder`; a folder that is there goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with tokens_writer(folder, tokenizer) as writer:
+        for part in parts:
+            writer.append(open_tokens(part))
 
 
 def open_tokens(folder: Path) -> Tokens:
