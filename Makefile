@@ -23,13 +23,14 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one with PYTHON=/path/to/python
 
-.PHONY: help demo corpus test parity lint clean
+.PHONY: help demo corpus test parity fuzz lint clean
 
 help:
 	@echo "make demo   train tiny BERT, GPT and XLNet side by side, and report on them"
 	@echo "make corpus make and tokenize a corpus of BYTES bytes, and measure that"
 	@echo "make test   run the tests"
 	@echo "make parity install Hugging Face's PyTorch models and run the tests that compare with them"
+	@echo "make fuzz   hand thousands of bad inputs to everything that reads"
 	@echo "make lint   check style, types and spelling"
 	@echo "make clean  remove the environments and every cache in this folder; runs stay"
 
@@ -44,6 +45,9 @@ test: $(TOOLS)
 
 parity: $(PARITY)
 	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal tests/test_parity_*.py tests/test_*_tokenizers.py $(ARGS)
+
+fuzz: $(TOOLS)
+	@ORDERLY_FUZZ=2000 $(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal tests/test_fuzz.py $(ARGS)
 
 lint: $(TOOLS)
 	@$(BIN)/ruff check --quiet
