@@ -21,11 +21,12 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one with PYTHON=/path/to/python
 
-.PHONY: help demo test parity lint clean
+.PHONY: help demo test soak parity lint clean
 
 help:
 	@echo "make demo   train tiny BERT, GPT and XLNet side by side, and report on them"
 	@echo "make test   run the tests"
+	@echo "make soak   kill a trainer twenty times at random moments, and compare with one that was left alone"
 	@echo "make parity install Hugging Face's PyTorch models and run the tests that compare with them"
 	@echo "make lint   check style, types and spelling"
 	@echo "make clean  remove the environments and every cache in this folder; runs stay"
@@ -35,6 +36,9 @@ demo: $(INSTALLED)
 
 test: $(TOOLS)
 	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal $(ARGS)
+
+soak: $(TOOLS)
+	@ORDERLY_KILLS=20 $(BIN)/python -m pytest -q -rs tests/test_soak.py $(ARGS)
 
 parity: $(PARITY)
 	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal tests/test_parity_*.py tests/test_*_tokenizers.py $(ARGS)

@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM: a run ends after its step, saved, and goes on as if it had never ended."""
 
+import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 
@@ -123,6 +125,20 @@ def test_a_command_that_is_asked_to_stop_exits_with_0_and_says_how_to_resume_it(
     assert command == [sys.executable, str(commands.ROOT / "train.py"), *arguments]
     assert [line["step"] for line in commands.records(workdir)] == list(range(1, step + 1))
     assert int(np.asarray(commands.stored(workdir)["step"])) == step
+
+
+ELSEWHERE = """
+import signal
+from training import flags
+signal.signal(signal.SIGINT, signal.default_int_handler)
+flags.run_command(lambda: signal.raise_signal(signal.SIGINT))
+"""
+
+
+def test_ctrl_c_outside_of_a_run_ends_a_command_by_the_signal_and_with_one_word():
+    environment = os.environ | {"PYTHONPATH": str(commands.ROOT)}
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted\n")
 
 
 def test_a_suite_that_is_asked_to_stop_does_not_go_on_with_the_next_trial(config, tmp_path, monkeypatch):

@@ -110,7 +110,7 @@ class Checkpoints:
                 "or delete it to begin anew."
             )
         state = self._restore(step, abstract_state)
-        for other, file in damaged.items():
+        for other, file in damaged.items() if not jax.process_index() else ():
             aside = self.folder / f"{other}.damaged"
             shutil.rmtree(aside, ignore_errors=True)
             (self.folder / str(other)).rename(aside)

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
+
 from batch import InputError
 from training.workdir import unwritable
 
@@ -21,8 +23,11 @@ def locked(workdir: Path, report: Callable[[str], None]) -> Iterator[None]:
     """Holds the folder for the time of the block; what cannot be locked is reported, and used all the same.
 
     Raises InputError where another process holds it, or where it cannot be written. The file `lock` stays, and says
-    who held it last: it is the lock on it that counts.
+    who held it last: it is the lock on it that counts. Of the processes of one run, the first holds it.
     """
+    if jax.process_index():
+        yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = os.open(workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
