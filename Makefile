@@ -23,12 +23,13 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one with PYTHON=/path/to/python
 
-.PHONY: help demo corpus test parity fuzz lint clean
+.PHONY: help demo corpus test soak parity fuzz lint clean
 
 help:
 	@echo "make demo   train tiny BERT, GPT and XLNet side by side, and report on them"
 	@echo "make corpus make and tokenize a corpus of BYTES bytes, and measure that"
 	@echo "make test   run the tests"
+	@echo "make soak   kill a trainer twenty times at random moments, and compare with one that was left alone"
 	@echo "make parity install Hugging Face's PyTorch models and run the tests that compare with them"
 	@echo "make fuzz   hand thousands of bad inputs to everything that reads"
 	@echo "make lint   check style, types and spelling"
@@ -42,6 +43,9 @@ corpus: $(INSTALLED)
 
 test: $(TOOLS)
 	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal $(ARGS)
+
+soak: $(TOOLS)
+	@ORDERLY_KILLS=20 $(BIN)/python -m pytest -q -rs tests/test_soak.py $(ARGS)
 
 parity: $(PARITY)
 	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal tests/test_parity_*.py tests/test_*_tokenizers.py $(ARGS)

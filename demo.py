@@ -16,6 +16,8 @@ from training import flags as command_line
 from training.build import Run, build_run
 from training.config import Experiment
 from training.describe import describe
+from training.interrupt import Interrupted
+from training.lock import locked
 from training.loop import Result, train
 from training.overrides import override
 from training.state import num_parameters
@@ -27,14 +29,21 @@ CONFIGS = ("configs/bert_tiny.py", "configs/gpt_tiny.py", "configs/xlnet_tiny.py
 
 
 def main() -> None:
-    workdir = Path(WORKDIR.value)
+    try:
+        compare(Path(WORKDIR.value))
+    except Interrupted as stopped:
+        print(f"\n{stopped}; the same command trains all three anew")
+
+
+def compare(workdir: Path) -> None:
     rows = []
     for config in CONFIGS:
         experiment = shortened(command_line.load(str(Path(__file__).parent / config)), STEPS.value)
         run = build_run(experiment, print)
         name = type(run.model).__name__
         folder = workdir / name.lower()
-        shutil.rmtree(folder, ignore_errors=True)
+        with locked(folder, print):
+            shutil.rmtree(folder, ignore_errors=True)
         print(f"\n{NAMES[name]}\n{describe(run)}", flush=True)
         rows.append(row(NAMES[name], run, train(run, folder), folder))
     print(f"\n{table(rows)}\n\n{NOTES}\n", flush=True)

@@ -103,7 +103,8 @@ class Trainer:
     def _train(self, trial: Trial, progress: Part) -> str | None:
         """Why it ended early, if it did."""
         run = open_trial(trial, self._report)
-        own = dataclasses.replace(trial.experiment, seed=0, training=TrainingConfig())
+        cadence = TrainingConfig(on_nonfinite=trial.experiment.training.on_nonfinite)  # the one field that is compiled
+        own = dataclasses.replace(trial.experiment, seed=0, training=cadence)
         programs = self._programs.setdefault(own, run.programs())
         params = None if Checkpoints(trial.folder).steps else initial_params(run, self._report)
         try:

@@ -14,6 +14,7 @@ from batch import InputError
 from data.rules import (
     ADDED_TOKENS,
     MERGES,
+    MOST_TOKENS,
     PIPELINE,
     TOKENIZER_CONFIG,
     VOCAB,
@@ -37,7 +38,7 @@ def pipeline_rule(files: Mapping[str, bytes]) -> Rule:
         return _rule(files)
     except InputError:
         raise
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
         name = next(name for name in (PIPELINE, WORDS, VOCAB) if name in files)
         raise InputError(f"tokenizer {name}: is damaged ({error!r}); fetch it again.") from None
 
@@ -51,6 +52,8 @@ def _rule(files: Mapping[str, bytes]) -> Rule:
     hidden |= {token["content"] for token in pipeline["added_tokens"] if token["special"]}
     hidden |= {names[i] for i in roles.values() if i is not None} | _unknown(pipeline["model"], names)
     size = max(names) + 1
+    if min(names) < 0 or size > MOST_TOKENS:
+        raise InputError(f"tokenizer: has ids from {min(names)} to {size - 1}; ids are 0 to {MOST_TOKENS - 1}.")
     special = {ids[name] for name in hidden} | {i for i, name in names.items() if is_unused(name)}
     special |= set(range(size)) - names.keys()
     silent = special | {roles["end"]}

@@ -15,7 +15,18 @@ from jaxtyping import Bool, Int, Integer, UInt8
 
 from batch import InputError, Vocab
 from data.pipelines import pipeline_rule
-from data.rules import ADDED_TOKENS, MERGES, PIPELINE, SPECIAL_TOKENS, SPIECE, TOKENIZER_CONFIG, VOCAB, WORDS, Rule
+from data.rules import (
+    ADDED_TOKENS,
+    MERGES,
+    MOST_TOKENS,
+    PIPELINE,
+    SPECIAL_TOKENS,
+    SPIECE,
+    TOKENIZER_CONFIG,
+    VOCAB,
+    WORDS,
+    Rule,
+)
 from data.spiece import spiece_rule
 from data.words import edges_of_bytes
 
@@ -38,6 +49,8 @@ class ReleasedTokenizer:
     vocab_size: int
 
     def __post_init__(self):
+        if not 0 < self.vocab_size <= MOST_TOKENS:
+            raise InputError(f"tokenizer: vocab_size={self.vocab_size}: must be between 1 and {MOST_TOKENS}.")
         tokens = len(self._rule.pieces)
         if tokens > self.vocab_size:
             raise InputError(

@@ -12,6 +12,9 @@ PIPELINE, WORDS, VOCAB, MERGES = "tokenizer.json", "vocab.txt", "vocab.json", "m
 SPIECE, TOKENIZER_CONFIG, SPECIAL_TOKENS = "spiece.model", "tokenizer_config.json", "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"
 
+MOST_TOKENS = 1 << 22
+"""More than any vocabulary; ids and sizes beyond it would only fill the memory."""
+
 _CONFIGURED = {"pad": "pad_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
 _USUAL = {
     "pad": ("[PAD]", "<pad>"),
@@ -49,7 +52,7 @@ def read_json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     """The JSON object of a file, empty where there is no such file. Raises InputError where it is not one."""
     try:
         values = json.loads(files.get(name, b"{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"tokenizer {name}: is damaged ({error}); fetch it again.") from None
     if not isinstance(values, dict):
         raise InputError(f"tokenizer {name}: holds {type(values).__name__}, not an object; fetch it again.")

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import sentencepiece
@@ -35,6 +35,8 @@ FIRST_BYTE, FIRST_PIECE = len(SPECIALS), len(SPECIALS) + 256
 RECIPE = 2
 """Of `train_tokenizer`: another one makes another tokenizer of the same text."""
 
+Kind = Literal["unigram", "bpe", "bytes"]
+
 PAD, UNK, CLS, SEP, MASK, END = range(len(SPECIALS))
 SPACE = "\u2581"
 _FORCED = re.compile("([\u2581\n]|(?= ))")  # no piece reaches across these
@@ -48,7 +50,7 @@ _COVERAGE = 0.9999  # of the text's characters, at most, are pieces of their own
 class Tokenizer:
     """A vocabulary and its rule. `model` is a sentencepiece model, empty for raw bytes."""
 
-    kind: Literal["unigram", "bpe", "bytes"]
+    kind: Kind
     model: bytes = b""
 
     @functools.cached_property
@@ -161,11 +163,13 @@ def load_tokenizer(folder: Path) -> AnyTokenizer:
         if description["kind"] == RELEASED:
             tokenizer = read_released(folder / RELEASED, description["size"])
         else:
+            if description["kind"] not in get_args(Kind):
+                raise ValueError(f"no tokenizer is of kind {description['kind']}")
             tokenizer = Tokenizer(description["kind"], (folder / "tokenizer.model").read_bytes())
-        intact = tokenizer.digest == description["digest"]
+        intact = tokenizer.digest == description["digest"] and tokenizer.vocab.size > 0  # which reads the model
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(f"tokenizer {folder}: it cannot be read ({error}); restore or rebuild it.") from None
     if not intact:
         raise InputError(f"tokenizer {folder}: its model does not match its digest; restore or rebuild it.")

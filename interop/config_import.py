@@ -15,6 +15,9 @@ from training.config import Experiment
 SIZES = {"num_layers", "num_heads", "model_dim", "mlp_dim", "max_length"}
 """Fields of ours that config.json must tell: no default is a guess about somebody's weights."""
 
+LONGEST_MEMORY = 1 << 16
+"""Tokens; more is no model's, and would fill the machine."""
+
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The values of config.json. Raises InputError where there are none."""
@@ -26,7 +29,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"--from_hf={folder}: holds no config.json; name the folder of a checkpoint, which "
             "`hf download NAME --local-dir=DIR` fetches."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--from_hf: {file} cannot be read ({error}); fetch it again.") from None
     if not isinstance(values, dict):
         raise InputError(f"--from_hf: {file} is not an object of fields; fetch it again.")
@@ -74,6 +77,10 @@ def _model(family: Family, values: Mapping[str, Any], names: set[str]) -> ModelC
     if family is BERT:
         fields["pair_head"] = any("pooler" in name or "seq_relationship" in name for name in names)
     if family is XLNET:
+        for theirs in ("mem_len", "clamp_len", "d_head", "reuse_len"):
+            value = values.get(theirs)
+            if value is not None and (not isinstance(value, int) or value > LONGEST_MEMORY):
+                raise InputError(f"config.json: {theirs}={value}: must be a whole number up to {LONGEST_MEMORY:,}.")
         fields["attention_dropout_rate"] = fields.get("dropout_rate", 0.1)
         fields["memory_length"] = values.get("mem_len") or 0
         fields["clamp_length"] = max(values.get("clamp_len") or 0, 0)  # -1: no clamp

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from batch import InputError
+from data.config import DataConfig
 from data.tokenizer import AnyTokenizer
 from interop.config_export import to_config
 from interop.config_import import read_config, to_experiment
@@ -42,7 +43,7 @@ def import_folder(folder: Path, fields: Sequence[tuple[str, str]] = (), *, allow
     """
     values, tensors = read_config(folder), read_tensors(folder)
     vocab_size = values.get("vocab_size")
-    if not isinstance(vocab_size, int):
+    if not isinstance(vocab_size, int) or vocab_size < 1:
         raise InputError(f"config.json: vocab_size={vocab_size}: must be the rows of the token table; correct it.")
     found = to_experiment(values, set(tensors))
     account(tensors, found.model, vocab_size, allow)  # before the tokenizer, which may need a package of its own
@@ -54,11 +55,15 @@ def import_folder(folder: Path, fields: Sequence[tuple[str, str]] = (), *, allow
 
 
 def _remembered(folder: Path, values: dict[str, Any], tokenizer: AnyTokenizer) -> Experiment | None:
-    """The experiment that our own export wrote beside config.json, unless the two no longer agree."""
+    """The experiment that our own export wrote beside config.json, unless the two no longer agree.
+
+    Where its corpora were cached is not taken over: what is fetched from others names no folder to write to.
+    """
     try:
         experiment = from_dict(json.loads((folder / EXPERIMENT).read_text()))
         described = to_config(experiment, tokenizer.vocab, values["vocab_size"])
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return None
     same = all(values.get(name) == value for name, value in described.items())
-    return dataclasses.replace(experiment, init_from=None) if same else None
+    data = dataclasses.replace(experiment.data, cache=DataConfig.cache)
+    return dataclasses.replace(experiment, init_from=None, data=data) if same else None

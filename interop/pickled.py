@@ -5,6 +5,7 @@ asks for is refused before anything is called.
 """
 
 import collections
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -38,6 +39,8 @@ def read_pickled(file: Path) -> dict[str, Values]:
             "it with transformers and save_pretrained it, which writes model.safetensors."
         )
     with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+            raise ValueError("it unpacks to more than it holds, and torch does not compress")
         (program,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         with archive.open(program) as stream:
             found = _Tensors(stream, archive, program.removesuffix("data.pkl"), file).load()
@@ -76,9 +79,9 @@ class _Tensors(pickle.Unpickler):
 
 
 def _tensor(storage: Values, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Values:
-    """A view of a storage; sizes and strides that reach beyond it are refused."""
+    """A view of a storage; sizes and strides that reach beyond it, or show a number of it twice, are refused."""
     reach = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if all(size) else offset - 1
-    if min((offset, *size, *stride), default=0) < 0 or reach >= len(storage):
+    if min((offset, *size, *stride), default=0) < 0 or reach >= len(storage) or math.prod(size) > len(storage):
         raise ValueError("a tensor reaches beyond its storage")
     strides = tuple(step * storage.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)

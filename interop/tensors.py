@@ -3,6 +3,7 @@
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,20 @@ DAMAGE = (
     safetensors.SafetensorError,
     zipfile.BadZipFile,
     pickle.UnpicklingError,
+    zlib.error,
     OSError,
     ValueError,
-    KeyError,
+    LookupError,
     TypeError,
+    AttributeError,
     EOFError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
 )
-"""What the readers raise for a file that is not what its name says."""
+"""What the readers raise for a file that is not what its name says, or that was made to harm who reads it."""
+
+_ENDINGS = (Path(SAFE).suffix, Path(PICKLED).suffix)
 
 LARGEST_SHARD = 5_000_000_000  # bytes; the limit that transformers writes by
 
@@ -68,10 +76,13 @@ def _checked(file: Path, read: Any) -> dict[str, Values]:
 
 def _shards(index: Path) -> list[str]:
     try:
-        names = json.loads(index.read_text())["weight_map"].values()
-        return sorted({Path(name).name for name in names})
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise InputError(f"--from_hf: {index} is damaged ({type(error).__name__}); fetch it again.") from None
+    for name in names:
+        if not isinstance(name, str) or not name.endswith(_ENDINGS) or name != Path(name).name:
+            raise InputError(f"--from_hf: {index} names {name!r}, which is no file of this folder; do not trust it.")
+    return names
 
 
 def write_tensors(tensors: Mapping[str, Values], folder: Path, largest: int = LARGEST_SHARD) -> None:

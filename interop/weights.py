@@ -14,6 +14,9 @@ from interop.names import BARE, UNTIED, Row, Values, canonical, rows
 from models import ModelConfig, build_model
 from models.parameters import initialize
 
+MOST_MISSING = 10
+"""How many times larger than its tensors a model may be, whose other parameters are drawn anew."""
+
 TIED_BIAS = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
 """Copies that BERT's checkpoints may hold of another tensor, beside the head's table."""
 
@@ -30,6 +33,7 @@ class Account:
 
 def account(tensors: Mapping[str, Values], config: ModelConfig, vocab_size: int, allow: Sequence[str] = ()) -> Account:
     """Accounts for every tensor. Raises InputError for what does not fit, unless a pattern of `allow` names it."""
+    check_size(tensors, config, vocab_size)
     theirs = without_copies(canonical_names(tensors, config), config)
     abstract = jax.eval_shape(lambda: initialize(build_model(config, vocab_size), jax.random.key(0)))
     leaves: dict[str, Any] = traverse_util.flatten_dict(abstract, sep="/")
@@ -47,6 +51,18 @@ def account(tensors: Mapping[str, Values], config: ModelConfig, vocab_size: int,
             "--allow_missing='cls.*,lm_loss.*'."
         )
     return Account(theirs, shapes, expected, problems)
+
+
+def check_size(tensors: Mapping[str, Values], config: ModelConfig, vocab_size: int) -> None:
+    """Raises InputError, before anything of its size is built, for a model that these tensors cannot be the bulk of."""
+    rows, width = vocab_size + (config.longest_window or 0) + (config.num_segments or 0), config.model_dim
+    described = width * (rows + config.num_layers * (width + config.mlp_dim))
+    held = sum(tensor.size for tensor in tensors.values())
+    if described > MOST_MISSING * held:
+        raise InputError(
+            f"config.json: describes a model of {described:,} parameters or more, and the tensors hold {held:,}; give "
+            "the config.json of these weights."
+        )
 
 
 def to_params(

@@ -24,6 +24,7 @@ from training.checkpoint import Checkpoints
 from training.config import Experiment
 from training.flags import load
 from training.loop import Result, train
+from training.metrics import deterministic
 
 ROOT = Path(__file__).parents[1]
 
@@ -165,3 +166,16 @@ def stored(workdir: Path, step: int | None = None) -> dict[str, np.ndarray]:
         warnings.simplefilter("ignore")  # it is read back to where it was saved from
         state = reader.restore(workdir.absolute() / "checkpoints" / str(step) / "state")
     return {name: np.asarray(leaf) for name, leaf in ocp.tree.to_flat_dict(state, sep="/").items()}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same checkpoints, leaf by leaf and bit by bit, and the same records but for their wall-clock fields."""
+    steps = Checkpoints(one).steps
+    assert steps == Checkpoints(other).steps
+    for step in steps:
+        leaves, others = stored(one, step), stored(other, step)
+        assert leaves.keys() == others.keys()
+        for name, leaf in leaves.items():
+            assert leaf.dtype == others[name].dtype
+            np.testing.assert_array_equal(leaf, others[name], err_msg=f"{name} of step {step}")
+    assert list(map(deterministic, records(one))) == list(map(deterministic, records(other)))

@@ -18,8 +18,9 @@ import pytest
 from flax import struct
 
 from batch import InputError
-from training.checkpoint import MANIFEST, Checkpoints
+from training.checkpoint import Checkpoints
 from training.config import OptimizerConfig
+from training.manifest import MANIFEST
 from training.optimizer import make_optimizer
 
 ROOT = Path(__file__).parents[1]
@@ -163,8 +164,71 @@ def test_the_manifest_lists_every_file_that_is_read_and_is_itself_required(tmp_p
     assert listed == state | {"metrics.json"}
     assert subprocess.run(["sha256sum", "-c", MANIFEST], cwd=folder, capture_output=True).returncode == 0
     (folder / MANIFEST).unlink()
-    with pytest.raises(InputError, match=r"SHA256SUMS is missing; delete .*/1\."):
+    with pytest.raises(InputError, match=r"SHA256SUMS is damaged or missing; delete .*/1\."):
         Checkpoints(tmp_path).restore(abstract(toy(1)))
+
+
+def cut_manifest(folder: Path) -> None:
+    lines = (folder / MANIFEST).read_text().splitlines(keepends=True)
+    (folder / MANIFEST).write_text("".join(lines[:-1]))
+
+
+def add_file(folder: Path) -> None:
+    (folder / "state" / "more").write_text("data")
+
+
+def largest(folder: Path) -> Path:
+    return max(filter(Path.is_file, (folder / "state").rglob("*")), key=lambda file: file.stat().st_size)
+
+
+DAMAGES = {
+    "truncated": lambda folder: truncate(largest(folder)),
+    "one bit": lambda folder: flip(largest(folder)),
+    "missing": lambda folder: largest(folder).unlink(),
+    "empty": lambda folder: (shutil.rmtree(folder), folder.mkdir()),
+    "manifest": lambda folder: (folder / MANIFEST).write_text(""),
+    "cut manifest": cut_manifest,
+    "added file": add_file,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_run_goes_on_from_the_newest_step_that_is_whole(tmp_path, damage):
+    checkpoints, said = saved(tmp_path, {1: 1.0, 2: 2.0, 3: None, 4: 4.0}, keep=4), []
+    for step in (3, 4):
+        damage(checkpoints.folder / str(step))
+    step, state = checkpoints.restore_newest(abstract(toy(2)), said.append)
+    assert step == 2 and checkpoints.steps == [1, 2]
+    assert_same_bits(state, toy(2))
+    assert len(said) == 2
+    for number, line in zip((4, 3), said, strict=True):
+        assert line.startswith(f"{checkpoints.folder / str(number)}/") and "damaged or missing" in line
+        assert line.endswith(f"step {number} is set aside as {number}.damaged")
+        assert (checkpoints.folder / f"{number}.damaged").is_dir()
+    assert saved(tmp_path, {3: 3.0, 4: 3.0}, keep=4).steps == [1, 2, 3, 4]
+    damage(checkpoints.folder / "4")  # again: the new one takes the place of the old
+    assert checkpoints.restore_newest(abstract(toy(2)), said.append)[0] == 3
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_where_no_step_is_whole_the_newest_damage_is_named_with_the_remedy(tmp_path, damage):
+    checkpoints = saved(tmp_path, {1: 1.0, 2: 2.0}, keep=2)
+    for step in (1, 2):
+        damage(checkpoints.folder / str(step))
+    before = sorted(checkpoints.folder.rglob("*"))
+    with pytest.raises(
+        InputError, match=rf"^{checkpoints.folder}/2/.*: is damaged or missing, and no older .*delete it"
+    ):
+        checkpoints.restore_newest(abstract(toy(2)), pytest.fail)
+    assert sorted(checkpoints.folder.rglob("*")) == before
+
+
+def test_what_is_saved_beside_a_state_is_read_again(tmp_path):
+    checkpoints = saved(tmp_path, {1: math.inf})
+    assert checkpoints.metrics(1) == {"loss": "inf"}
+    for content in ("[]", "{", '"text"'):
+        (checkpoints.folder / "1" / "metrics.json").write_text(content)
+        assert checkpoints.metrics(1) == {} and checkpoints.best is None
 
 
 def test_a_state_of_another_experiment_is_refused_by_name(tmp_path):

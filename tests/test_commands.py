@@ -84,7 +84,7 @@ def test_training_reports_the_data_the_progress_and_the_end(runs, folder):
 
 def test_a_workdir_holds_what_is_needed_to_use_the_run(runs, folder):
     names = {path.name for path in (folder / "gpt").iterdir()}
-    assert names == {"checkpoints", "experiment.json", "metrics.jsonl", "tensorboard", "tokenizer"}
+    assert names == {"checkpoints", "experiment.json", "lock", "metrics.jsonl", "tensorboard", "tokenizer"}
     assert list((folder / "gpt" / "tensorboard").iterdir())
 
 

@@ -148,13 +148,16 @@ def test_a_resumed_run_reads_on_where_its_checkpoint_was_written(config, tmp_pat
         numbers = dict.fromkeys(("gradient_norm", "parameter_norm", "targets"), mean[0])
         return state.replace(step=state.step + 1), {"loss": mean, **numbers}
 
+    class Stop(Exception):
+        pass
+
     def stop(done):
         if done == 8:
-            raise KeyboardInterrupt
+            raise Stop
 
     monkeypatch.setattr(Run, "train_step", lambda run: step)
     monkeypatch.setattr(Run, "eval_step", lambda run: lambda *_: ({"loss": mean, "unigram_loss": mean}, None))
-    with commands.quick(), pytest.raises(KeyboardInterrupt):
+    with commands.quick(), pytest.raises(Stop):
         training.loop.train(run, tmp_path / "run", before_step=stop)
     with commands.quick():
         training.loop.train(run, tmp_path / "run")

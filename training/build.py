@@ -54,7 +54,10 @@ class Run:
     def train_step(self) -> TrainStep:
         """The jitted step; each call compiles anew."""
         objective, accumulate = self.experiment.objective, self.experiment.optimizer.accumulate
-        return make_train_step(self.model, objective, self.vocab, self.optimizer, accumulate=accumulate)
+        on_nonfinite = self.experiment.training.on_nonfinite
+        return make_train_step(
+            self.model, objective, self.vocab, self.optimizer, accumulate=accumulate, on_nonfinite=on_nonfinite
+        )
 
     def eval_step(self) -> EvalStep:
         """The jitted evaluation of a batch, beside the unigrams of the training text; each call compiles anew."""

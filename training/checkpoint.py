@@ -1,10 +1,10 @@
 """Checkpoints of a run: written in the background, committed atomically, checked before they are used."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,9 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from batch import InputError
+from training.disk import writing
+from training.manifest import METRICS, STATE, damage, write_manifest
 from training.metrics import json_value
-
-STATE = "state"
-METRICS = "metrics.json"
-MANIFEST = "SHA256SUMS"
-"""The digests of a step's files, in the format of sha256sum: `sha256sum -c SHA256SUMS` checks a step by hand."""
 
 
 class Checkpoints:
@@ -76,8 +73,9 @@ class Checkpoints:
         """
         self.wait()
         self._saving = step, dict(metrics or {})
-        manager = self._open()
-        if not manager.save(step, args=ocp.args.Composite(**{STATE: ocp.args.PyTreeSave(state)})):
+        with writing(self._unwritten):
+            saved = self._open().save(step, args=ocp.args.Composite(**{STATE: ocp.args.PyTreeSave(state)}))
+        if not saved:
             raise InputError(
                 f"step {step}: {self.folder} already holds step {self.latest}; remove the folders of the steps from "
                 f"{step} on, or choose another workdir."
@@ -91,9 +89,33 @@ class Checkpoints:
         """
         step = self.resolve("latest") if step is None else step
         self.verify(step)
-        self._compare(step, abstract_state)
-        restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
-        return step, self._read(step, ocp.args.PyTreeRestore(item=abstract_state, restore_args=restore_args))
+        return step, self._restore(step, abstract_state)
+
+    def restore_newest(self, abstract_state: Any, report: Callable[[str], None]) -> tuple[int, Any]:
+        """The newest step whose files are as they were written, and its state, for a run that goes on from there.
+
+        Damaged steps after it are reported, and set aside: `N` becomes `N.damaged`. Raises InputError, and changes
+        nothing, where no step is whole.
+        """
+        damaged: dict[int, Path] = {}
+        for step in reversed(self.steps):
+            file = damage(self.folder / str(step))
+            if file is None:
+                break
+            damaged[step] = file
+        else:
+            file = next(iter(damaged.values()))
+            raise InputError(
+                f"{file}: is damaged or missing, and no older checkpoint is whole; restore {self.folder} from a copy, "
+                "or delete it to begin anew."
+            )
+        state = self._restore(step, abstract_state)
+        for other, file in damaged.items() if not jax.process_index() else ():
+            aside = self.folder / f"{other}.damaged"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.folder / str(other)).rename(aside)
+            report(f"{file}: is damaged or missing; step {other} is set aside as {aside.name}")
+        return step, state
 
     def restore_params(self, step: int) -> dict[str, Any]:
         """The parameters alone, as NumPy arrays; the optimizer is not read. Raises InputError on damaged files."""
@@ -108,32 +130,43 @@ class Checkpoints:
         """Raises InputError, with the file and the remedy, unless every file of the step is as it was written."""
         folder = self.folder / str(self.resolve(str(step)))
         others = [str(other) for other in self.steps if other != step]
-        remedy = f"delete {folder}" + (f" or pass --step={others[-1]}" if others else "")
-        manifest = folder / MANIFEST
-        if not manifest.is_file():
-            raise InputError(f"--step={step}: {manifest} is missing; {remedy}.")
-        for line in manifest.read_text(errors="replace").splitlines():
-            digest, _, name = line.partition("  ")
-            if not (folder / name).is_file() or _digest(folder / name) != digest:
-                raise InputError(f"--step={step}: {folder / name} is damaged or missing; {remedy}.")
+        if file := damage(self.folder / str(step)):
+            remedy = f"delete {folder}" + (f" or pass --step={others[-1]}" if others else "")
+            raise InputError(f"--step={step}: {file} is damaged or missing; {remedy}.")
+
+    def metrics(self, step: int) -> dict[str, Any]:
+        """What was saved beside the state of a step; nothing where that is missing or damaged, as `verify` says."""
+        try:
+            values = json.loads((self.folder / str(step) / METRICS).read_text())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return values if isinstance(values, dict) else {}
 
     def wait(self) -> None:
-        """Returns when the last save is committed. Raises what went wrong with it."""
+        """Returns when the last save is committed. Raises InputError where it does not fit on the disk."""
         if self._manager:
-            self._manager.wait_until_finished()
-            self._manager.check_for_errors()
+            with writing(self._unwritten):
+                self._manager.wait_until_finished()
+                self._manager.check_for_errors()
 
     def close(self) -> None:
         """Waits for the last save, then stops the threads."""
         self.wait()
         if self._manager:
-            self._manager.close()
+            with writing(self._unwritten):
+                self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _unwritten(self, reason: str) -> str:
+        step = self._saving[0]
+        older = [other for other in self.steps if other != step]
+        kept = f"the checkpoint of step {older[-1]} is kept" if older else "there is none before it"
+        return f"step {step}: its checkpoint cannot be written to {self.folder} ({reason}); {kept}"
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
@@ -155,9 +188,7 @@ class Checkpoints:
         step, metrics = self._saving
         (folder,) = self.folder.glob(f"{step}.orbax-checkpoint-tmp*")
         (folder / METRICS).write_text(json.dumps({name: json_value(value) for name, value in metrics.items()}))
-        files = [folder / METRICS, *sorted(file for file in (folder / STATE).rglob("*") if file.is_file())]
-        lines = [f"{_digest(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
-        (folder / MANIFEST).write_text("".join(lines))
+        write_manifest(folder)
 
     def _best(self, steps: Sequence[int]) -> int | None:
         losses = {step: self._loss(step) for step in steps}
@@ -167,12 +198,13 @@ class Checkpoints:
     def _loss(self, step: int) -> float:
         saving, metrics = self._saving
         if step != saving:
-            file = self.folder / str(step) / METRICS
-            try:
-                metrics = json.loads(file.read_text())
-            except (OSError, ValueError):  # being deleted, or damaged: `verify` says which
-                metrics = {}
+            metrics = self.metrics(step)  # none where it is being deleted
         return float(metrics.get("loss", math.nan))
+
+    def _restore(self, step: int, abstract_state: Any) -> Any:
+        self._compare(step, abstract_state)
+        restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
+        return self._read(step, ocp.args.PyTreeRestore(item=abstract_state, restore_args=restore_args))
 
     def _read(self, step: int, args: ocp.args.PyTreeRestore) -> Any:
         with ocp.PyTreeCheckpointer() as reader:
@@ -214,8 +246,3 @@ def _leaves(tree: Any) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="."): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

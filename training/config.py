@@ -59,13 +59,14 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """Cadence. Nothing here changes what a run learns, so all of it may change when a run is resumed."""
+    """Cadence. Nothing here changes what a run learns, as far as it comes: all may change when a run is resumed."""
 
     log_every: int = 20
     eval_every: int = 200  # steps between held-out evaluations; the last step is always evaluated
     eval_batches: int = 0  # held-out batches an evaluation reads; 0: all of them
     save_every: int = 200
     keep: int = 1  # newest checkpoints kept, beside the best
+    on_nonfinite: Literal["stop", "skip"] = "stop"  # the run, or leave out the step whose gradient is not finite
 
     def __post_init__(self):
         for field, least in (("log_every", 1), ("eval_every", 1), ("eval_batches", 0), ("save_every", 1), ("keep", 1)):

@@ -3,10 +3,12 @@
 import difflib
 import importlib.util
 import inspect
+import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from logging import ERROR, LogRecord
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from absl import app, flags, logging
 
 from batch import InputError
 from training.config import Experiment
+from training.interrupt import Interrupted
 from training.overrides import override
 
 Value = TypeVar("Value")
@@ -25,8 +28,8 @@ _HELP = "path.py[:argument], a file that defines get_config([argument]) -> Exper
 def run(main: Callable[[Experiment], int | None]) -> None:
     """Runs `main(experiment)` of a command that takes --config. Exits with main's code, 0 for None.
 
-    An InputError and a wrong flag become one line on stderr and exit code 1, Ctrl-C the word `interrupted`; other
-    exceptions keep their traceback.
+    An InputError and a wrong flag become one line on stderr and exit code 1, a run that was asked to stop says how to
+    resume it and exits with 0, Ctrl-C elsewhere becomes the word `interrupted`; other exceptions keep their traceback.
     """
     if "config" not in flags.FLAGS:
         flags.DEFINE_string("config", None, _HELP, module_name=sys.argv[0])  # the command's own, so --help lists it
@@ -165,6 +168,12 @@ def _parse_flags(argv: Sequence[str]) -> None:
         raise InputError(f"{stray[0]}: unexpected argument; flags begin with two dashes.")
     if flags.FLAGS["verbosity"].using_default_value:
         flags.FLAGS.verbosity = logging.WARNING  # absl.app would show the INFO messages of every library
+    logging.get_absl_logger().addFilter(_is_not_raised_too)
+
+
+def _is_not_raised_too(record: LogRecord) -> bool:
+    """Whether a message is not Orbax's, of an error: those it raises as well, and we make a sentence of them."""
+    return record.levelno < ERROR or "orbax" not in Path(record.pathname).parts
 
 
 def _die_of_interrupt() -> None:
@@ -178,14 +187,22 @@ def _die_of_interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+def _printable(text: str) -> str:
+    """One line that only prints: what was handed in may hold line ends, or commands to a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def _run(main: Callable[[Any], int | None], parse: Callable[[Sequence[str]], Any]) -> None:
     def guarded(action: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def call(argument):
             try:
                 return action(argument)
             except (InputError, flags.Error) as error:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {_printable(str(error))}", file=sys.stderr)
                 sys.exit(1)
+            except Interrupted as stopped:
+                print(f"{stopped}\nresume with: {shlex.join([sys.orig_argv[0], *sys.argv])}", flush=True)
+                sys.exit(0)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 _die_of_interrupt()

@@ -2,12 +2,10 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -17,6 +15,9 @@ from data.batches import digest
 from training.build import Programs, Run
 from training.checkpoint import Checkpoints
 from training.heldout import held_out
+from training.interrupt import Interrupt, Interrupted
+from training.ledger import SPENT, Ledger, Read
+from training.lock import locked
 from training.metrics import Records, read_records
 from training.optimizer import learning_rate
 from training.prefetch import prefetch
@@ -56,74 +57,53 @@ def train(
     with it, and every `save_every` steps, a checkpoint is written: the best one is the one with the least held-out
     loss. `before_step` is called with the number of updates made so far. `programs` are those of a run that differs in
     its seed alone, compiled there; `progress` is told of the steps instead of a line of this run's own. Raises Diverged
-    at the first step whose loss, gradient or new parameters are not finite; its state is not saved.
+    at the first step whose loss, gradient or new parameters are not finite; its state is not saved. With
+    `training.on_nonfinite=skip` a step whose loss or gradient is not finite changes nothing but its number, and is
+    counted. Asked by a signal to stop, it finishes its step, saves and raises Interrupted; an evaluation that has begun
+    is finished too.
     """
     programs = programs or run.programs()
-    claim(workdir, run.experiment, run.prepared)
     training, total = run.experiment.training, run.experiment.optimizer.total_steps
-    with Checkpoints(workdir, keep=training.keep) as checkpoints:
-        state, start = starting_state(run, checkpoints, params, programs)
-        line = contextlib.nullcontext(progress) if progress else Progress(total, workdir.name)
-        with Records(workdir, start) as records, line as shown:
-            if start:
-                shown.note(f"{workdir}: resumed at step {start}")
-            loop = _Loop(run, programs, checkpoints, records, shown, _Ledger.of(workdir))
-            try:
-                return loop.go(state, start, before_step)
-            except KeyboardInterrupt:
-                checkpoints.wait()
-                shown.note(f"{workdir}: the same command goes on from step {checkpoints.latest or 0}")
-                raise
+    line = contextlib.nullcontext(progress) if progress else Progress(total, workdir.name)
+    with Interrupt() as interrupt:
+        with line as shown, locked(workdir, shown.note), Checkpoints(workdir, keep=training.keep) as checkpoints:
+            claim(workdir, run.experiment, run.prepared)
+            state, start = starting_state(run, checkpoints, params, programs, shown.note)
+            with Records(workdir, start) as records:
+                if start:
+                    shown.note(f"{workdir}: resumed at step {start}")
+                ledger = counted_until(workdir, checkpoints, start)
+                loop = _Loop(run, programs, checkpoints, records, shown, ledger, interrupt)
+                result = loop.go(state, start, before_step)
+        if interrupt.asked:  # in the last step, or after it
+            raise interrupted(workdir, total, total)
+    return result
 
 
-def starting_state(run: Run, checkpoints: Checkpoints, params: Any, programs: Programs) -> tuple[TrainState, int]:
+def starting_state(
+    run: Run, checkpoints: Checkpoints, params: Any, programs: Programs, report: Callable[[str], None]
+) -> tuple[TrainState, int]:
     """The state to go on from, and its step."""
     batch_size = run.experiment.data.batch_size
     if checkpoints.latest is None:
         return programs.start(run.experiment.seed if params is None else params), 0
-    step, state = checkpoints.restore(abstract_state(run.model, run.optimizer, batch_size))
+    step, state = checkpoints.restore_newest(abstract_state(run.model, run.optimizer, batch_size), report)
     return state, step
 
 
-class _Read(NamedTuple):
-    """What the host knows of a batch."""
+def counted_until(workdir: Path, checkpoints: Checkpoints, start: int) -> Ledger:
+    """What was spent until the step that a run goes on from."""
+    spent = checkpoints.metrics(start) if start else {}
+    if start and not spent.keys() & set(
+        SPENT
+    ):  # of a version whose checkpoints all had a record, and were told nothing
+        spent = [record for record in read_records(workdir) if "tokens" in record][-1]
+    return Ledger.of(spent)
 
-    digest: bytes
-    tokens: int
 
-
-@dataclasses.dataclass
-class _Ledger:
-    """What has been spent: tokens and targets since the run began, and this execution's time.
-
-    `stream` is a digest of all tokens that were read: runs whose digests agree at a step read the same until then.
-    """
-
-    stream: str = ""
-    tokens: int = 0
-    predicted: int = 0
-    timed_tokens: int = 0
-    seconds: float = 0.0
-    since: float | None = None  # when the step before ended; None where the time until now does not count
-
-    @classmethod
-    def of(cls, workdir: Path) -> "_Ledger":
-        """Goes on from the last record: every checkpoint has one."""
-        last = [record for record in read_records(workdir) if "tokens" in record][-1:]
-        return cls(*(last[0].get(name, "") for name in ("stream", "tokens", "predicted"))) if last else cls()
-
-    def add(self, read: _Read, predicted: int) -> None:
-        """Counts one step that has just ended."""
-        now = time.monotonic()
-        self.stream = hashlib.blake2b(self.stream.encode() + read.digest, digest_size=8).hexdigest()
-        self.tokens, self.predicted = self.tokens + read.tokens, self.predicted + predicted
-        if self.since is not None:
-            self.timed_tokens, self.seconds = self.timed_tokens + read.tokens, self.seconds + now - self.since
-        self.since = now
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.timed_tokens / self.seconds if self.seconds else 0.0
+def interrupted(workdir: Path, step: int, total: int) -> Interrupted:
+    """What to say of a run that was asked to stop."""
+    return Interrupted(f"{workdir}: stopped after step {step} of {total}" + (", which is saved" if step else ""))
 
 
 class _Loop:
@@ -136,19 +116,22 @@ class _Loop:
         checkpoints: Checkpoints,
         records: Records,
         progress: Progress | Part,
-        ledger: _Ledger,
+        ledger: Ledger,
+        interrupt: Interrupt,
     ):
         experiment = run.experiment
         self.run, self.config = run, experiment.training
         self.optimizer, self.total = experiment.optimizer, experiment.optimizer.total_steps
         self.checkpoints, self.records, self.progress, self.ledger = checkpoints, records, progress, ledger
-        self.step, self.eval_step = programs.step, programs.evaluate
+        self.step, self.eval_step, self.interrupt = programs.step, programs.evaluate, interrupt
 
     def go(self, state: TrainState, start: int, before_step: Callable[[int], None]) -> Result:
         values: dict[str, float] = {}
-        pending: tuple[int, _Read, Record] | None = None
+        pending: tuple[int, Read, Record] | None = None
         with contextlib.closing(prefetch(self.read, range(start, self.total))) as batches:
             for done, (batch, read) in enumerate(batches, start):
+                if self.interrupt.asked:
+                    self.leave(done, state, pending)
                 before_step(done)
                 state, record = self.step(state, batch, self.run.experiment.seed)
                 if pending:
@@ -162,10 +145,10 @@ class _Loop:
         ledger = self.ledger
         return Result(state, values, ledger.tokens, ledger.predicted, ledger.tokens_per_second)
 
-    def read(self, step: int) -> tuple[Batch, _Read]:
+    def read(self, step: int) -> tuple[Batch, Read]:
         """A batch on the device, and what is known of its tokens. Runs in the data thread."""
         batch = self.run.train.batch(step)
-        return jax.device_put(batch), _Read(digest(batch), int(np.count_nonzero(batch.document)))
+        return jax.device_put(batch), Read(digest(batch), int(np.count_nonzero(batch.document)))
 
     def evaluates(self, step: int) -> bool:
         return step % self.config.eval_every == 0 or step == self.total
@@ -173,19 +156,23 @@ class _Loop:
     def saves(self, step: int) -> bool:
         return self.evaluates(step) or step % self.config.save_every == 0
 
-    def account(self, step: int, read: _Read, record: Record) -> None:
+    def account(self, step: int, read: Read, record: Record) -> None:
         """Waits for a step's numbers, counts them and, where a record is due, writes it."""
         fetched = jax.device_get(record)
         values = {name: mean.value() if isinstance(mean, Mean) else float(mean) for name, mean in fetched.items()}
-        self.ledger.add(read, int(values.pop("targets")))
+        skipped = bool(values.pop("skipped", 0.0))
+        self.ledger.add(read, int(values.pop("targets")), skipped)
         finite = {name: math.isfinite(values[name]) for name in ("loss", "gradient_norm", "parameter_norm")}
         finite["loss"] |= not fetched["loss"].weight  # without targets there is no loss
+        if skipped:
+            finite |= dict.fromkeys(("loss", "gradient_norm"), True)
         if not all(finite.values()):
             raise Diverged(self.divergence(step, {name: values[name] for name in finite if not finite[name]}))
-        speed = self.ledger.tokens_per_second
-        self.progress.update(step, loss=values["loss"], **({"tokens_per_second": speed} if speed else {}))
+        told = {name: getattr(self.ledger, name) for name in ("tokens_per_second", "skipped")}
+        self.progress.update(step, loss=values["loss"], **{name: value for name, value in told.items() if value})
         if step % self.config.log_every == 0 or step == 1 or self.saves(step):
-            spent = {name: getattr(self.ledger, name) for name in ("stream", "tokens", "predicted")}
+            counted = SPENT if self.config.on_nonfinite == "skip" else SPENT[:-1]
+            spent = {name: getattr(self.ledger, name) for name in counted}
             rate = {"learning_rate": float(learning_rate(self.optimizer, step - 1))}
             clock = {"seconds": self.ledger.seconds, "tokens_per_second": self.ledger.tokens_per_second}
             self.records.write(step, {**values, **rate, **spent, **clock})
@@ -208,9 +195,16 @@ class _Loop:
             self.progress.note(
                 f"{self.checkpoints.folder.parent.name}: step {step}, held-out loss {values['loss']:.3f}, {baseline}"
             )
-        self.checkpoints.save(step, state, values or None)
+        self.checkpoints.save(step, state, {**values, **self.ledger.spent})
         self.ledger.since = None
         return values
+
+    def leave(self, step: int, state: TrainState, pending: tuple[int, Read, Record] | None) -> NoReturn:
+        """Saves, where a step came after the last save. A record is written where one is due, and nowhere else."""
+        if pending:
+            self.account(*pending)
+            self.checkpoints.save(step, state, self.ledger.spent)
+        raise interrupted(self.checkpoints.folder.parent, step, self.total)
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
         batch_size, batches = self.run.experiment.data.batch_size, self.config.eval_batches

@@ -1,19 +1,27 @@
 """What a run measured: `metrics.jsonl` is the record, TensorBoard events are a view of it."""
 
+import contextlib
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.summary import scalar
 
 from batch import InputError
+from training.disk import writing
 
 FILE = "metrics.jsonl"
 WALL_CLOCK = ("time", "seconds", "tokens_per_second")
 """Fields that differ from one execution to the next; every other field of a record is a function of the experiment."""
+
+FLUSH_SECONDS = 30.0
+"""The longest that TensorBoard waits for what is written."""
 
 
 class Records:
@@ -21,17 +29,20 @@ class Records:
 
     `step` is the step the run goes on from. Records after it are dropped, in `metrics.jsonl` and in TensorBoard, as
     they will be written again; 0 is a fresh start and drops all. So that a resumed run has the records of a run never
-    stopped, write what a step measured before the checkpoint of that step is saved.
+    stopped, write what a step measured before the checkpoint of that step is saved. Raises InputError where the disk is
+    full: everything is written in the caller's thread, as a thread of TensorBoard's own would die of it unseen.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], step: int):
-        folder = Path(workdir)
-        folder.mkdir(parents=True, exist_ok=True)
-        _truncate(folder, step)
-        self._file = (folder / FILE).open("a", encoding="utf-8")
-        self._events = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=step + 1 if step else 0, filename_suffix=f".{os.getpid()}.{step}"
-        )
+        self._folder = folder = Path(workdir)
+        with writing(self._unwritten):
+            folder.mkdir(parents=True, exist_ok=True)
+            _truncate(folder, step)
+            self._file = (folder / FILE).open("a", encoding="utf-8")
+            (folder / "tensorboard").mkdir(exist_ok=True)
+            self._events = EventsWriter(str(folder / "tensorboard" / "events"), f".{os.getpid()}.{step}")
+            self._flushed = -math.inf
+            self._add_event(step + 1 if step else 0, session_log=SessionLog(status=SessionLog.START))  # purges the rest
 
     def write(self, step: int, values: Mapping[str, Any], split: str | None = None) -> None:
         """Writes one record: the step, the split if there is one, then `values`, wall-clock ones last.
@@ -43,15 +54,27 @@ class Records:
         ordered = {name: values[name] for name in sorted(values, key=lambda name: name in WALL_CLOCK)}
         head = {"step": int(step)} if split is None else {"step": int(step), "split": split}
         record = head | {name: json_value(value) for name, value in ordered.items()}
-        self._file.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, int | float) and math.isfinite(value):
-                self._events.add_scalar(f"{split or 'train'}/{name}", value, step)
+        with writing(self._unwritten):
+            self._file.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+            self._file.flush()
+            for name, value in values.items():
+                if isinstance(value, int | float) and math.isfinite(value):
+                    self._add_event(step, summary=scalar(f"{split or 'train'}/{name}", value))
+            if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                self._events.flush()
+                self._flushed = time.monotonic()
 
     def close(self) -> None:
-        self._file.close()
-        self._events.close()
+        """Closes the files; what did not fit on the disk has been said."""
+        for file in (self._file, self._events):
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _add_event(self, step: int, **what: Any) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, **what))
+
+    def _unwritten(self, reason: str) -> str:
+        return f"{self._folder}: its records cannot be written ({reason})"
 
     def __enter__(self) -> "Records":
         return self
@@ -73,7 +96,7 @@ def read_records(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             records.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{path}: line {number} is not a record; delete that line.") from None
     return records
 

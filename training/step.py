@@ -1,7 +1,7 @@
 """The one training step, for every objective and every model."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     accumulate: int = 1,
+    on_nonfinite: Literal["stop", "skip"] = "stop",
 ) -> TrainStep:
     """The jitted step, a function of state, batch and the run's seed; it consumes the state it is given.
 
@@ -49,10 +50,22 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, memory=memory)
-        norms = {"gradient_norm": optax.tree.norm(gradients), "parameter_norm": optax.tree.norm(params)}
-        return new, {**means, **norms, "targets": (targets.weights > 0).sum().astype(jnp.float32)}
+        record = {**means, "gradient_norm": optax.tree.norm(gradients)}
+        if on_nonfinite == "skip":
+            new, record["skipped"] = unless_nonfinite(state, new, record)
+        record["parameter_norm"] = optax.tree.norm(new.params)
+        return new, {**record, "targets": (targets.weights > 0).sum().astype(jnp.float32)}
 
     return jax.jit(train_step, donate_argnums=0)
+
+
+def unless_nonfinite(old: TrainState, new: TrainState, record: Record) -> tuple[TrainState, Float[Array, ""]]:
+    """The new state, and 0; where the loss or the gradient is not finite, the old one a step later, and 1."""
+    loss, gradient_norm = record["loss"], record["gradient_norm"]
+    assert isinstance(loss, Mean) and not isinstance(gradient_norm, Mean)
+    finite = jnp.isfinite(loss.total) & jnp.isfinite(gradient_norm)
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, old)
+    return kept.replace(step=new.step), 1.0 - finite
 
 
 def make_descent(graphdef: Any, objective: Objective, scales: Scales) -> Descent:

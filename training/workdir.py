@@ -21,7 +21,7 @@ def stored_experiment(workdir: Path) -> Experiment:
         return from_dict(values)
     except InputError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise _damaged(workdir / FILE, error) from error
 
 
@@ -81,7 +81,12 @@ def _write(workdir: Path, experiment: Experiment, tokenizer: AnyTokenizer, corpu
         building.write_text(text + "\n")
         os.replace(building, workdir / FILE)
     except OSError as error:
-        raise InputError(f"--workdir={workdir}: cannot be written ({error.strerror}); name another folder.") from error
+        raise unwritable(workdir, error) from error
+
+
+def unwritable(workdir: Path, error: OSError) -> InputError:
+    """What to say of a folder that cannot be written."""
+    return InputError(f"--workdir={workdir}: cannot be written ({error.strerror}); name another folder.")
 
 
 def check_corpus(workdir: Path, prepared: Prepared) -> None:
@@ -104,7 +109,7 @@ def _read(workdir: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text())
         return {"experiment": dict(values["experiment"]), "identity": dict(values["identity"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(file, error) from error
 
 
