@@ -129,15 +129,18 @@ def test_the_model_is_right_as_often_as_its_own_evaluation_says(entry):
 
 def test_both_are_asked_of_the_same_pairs_and_words_know_the_topic(entry, monkeypatch):
     monkeypatch.setattr(topics, "PAIRS", 400)
-    found = topics.decided_pairs().measure(entry, silent)
-    assert found[topics.WORDS.name].weight.sum() == found[topics.MODEL.name].weight.sum() > 40
-    assert found[topics.WORDS.name].value > 0.75  # of a random B every sixth is of the same topic
+    found = topics.decided_pairs("next").measure(entry, silent)
+    assert found[topics.of_words("next").name].weight.sum() == found[topics.of_model("next").name].weight.sum() > 40
+    assert found[topics.of_words("next").name].value > 0.75  # of a random B every sixth is of the same topic
 
 
-def test_pairs_are_asked_of_those_who_learned_to_decide_them():
+def test_pairs_are_asked_of_those_who_learned_to_decide_them_and_two_tasks_apart():
+    """Metrics whose items differ are not compared: each has a yardstick of its own."""
     experiments = check(findings_text.get_suite())
-    asks = {arm for arm, experiment in experiments.items() if topics.decides_pairs(experiment)}
-    assert asks == {findings_text.NEXT, findings_text.ORDER}
+    for task, arm in (("next", findings_text.NEXT), ("order", findings_text.ORDER)):
+        asks = [each for each, experiment in experiments.items() if topics.decides_pairs(experiment, task)]
+        assert asks == [arm]
+        assert {metric.name for metric in topics.decided_pairs(task).metrics} <= set(findings_text.get_suite().metrics)
 
 
 # The suite

@@ -33,19 +33,23 @@ PAIRS = 8192
 PENALTY = 0.1
 """On the squares of the weights."""
 
-MODEL = Metric(
-    "pairs by the model",
-    "accuracy",
-    "more",
-    "How often the model decides held-out sentence pairs rightly, with tokens hidden as in training.",
-)
-WORDS = Metric(
-    "pairs by their words",
-    "accuracy",
-    "more",
-    f"How often a logistic regression does, which has seen {PAIRS} pairs of the training text as bags of tokens: those "
-    "in both segments, and those in the first or the second alone. It asks the arm's data, not its model.",
-)
+TOLD = {"next": "next sentence", "order": "sentence order"}
+"""By data.pair_task: two tasks have other pairs, and metrics of their own."""
+
+
+def of_model(task: str) -> Metric:
+    """How often the model decides rightly."""
+    meaning = "How often the model decides held-out sentence pairs rightly, with tokens hidden as in training."
+    return Metric(f"{TOLD[task]} by the model", "accuracy", "more", meaning)
+
+
+def of_words(task: str) -> Metric:
+    """How often bags of tokens do."""
+    meaning = (
+        f"How often a logistic regression does, which has seen {PAIRS} pairs of the training text as bags of tokens: "
+        "those in both segments, and those in the first or the second alone. It asks the arm's data, not its model."
+    )
+    return Metric(f"{TOLD[task]} by its words", "accuracy", "more", meaning)
 
 
 class Pairs(NamedTuple):
@@ -62,8 +66,9 @@ class Pairs(NamedTuple):
         return np.concatenate([(self.first & self.second).astype(np.float32), apart], axis=1)
 
 
-def decided_pairs() -> Yardstick:
-    """How often sentence pairs are decided rightly: by the model, and as bags of tokens."""
+def decided_pairs(task: str) -> Yardstick:
+    """How often the sentence pairs of a task are decided rightly: by the model, and as bags of tokens."""
+    model, words = of_model(task), of_words(task)
 
     def measure(entry: Entry, watch: Watch) -> Measured:
         experiment, subject, text = entry.checkpoint.experiment, entry.checkpoint.subject, entry.text
@@ -73,17 +78,17 @@ def decided_pairs() -> Yardstick:
         train = opened(experiment, text.train, subject.vocab, held_out=False)
         seen = map(train.batch, range(-(-PAIRS // experiment.data.batch_size)))
         found = {
-            MODEL.name: by_model(subject, batches),
-            WORDS.name: by_words(bags(seen, subject.vocab), bags(batches, subject.vocab)),
+            model.name: by_model(subject, batches),
+            words.name: by_words(bags(seen, subject.vocab), bags(batches, subject.vocab)),
         }
         return {name: Items(outcome, np.ones(len(outcome))) for name, outcome in found.items()}
 
-    return Yardstick((MODEL, WORDS), measure, f"pairs by {PAIRS}, {PENALTY}", decides_pairs)
+    return Yardstick((model, words), measure, f"pairs: {task} {PAIRS} {PENALTY}", lambda own: decides_pairs(own, task))
 
 
-def decides_pairs(experiment: Experiment) -> bool:
-    """Whether a model of this experiment has learned to decide pairs."""
-    return experiment.objective.pair_weight > 0
+def decides_pairs(experiment: Experiment, task: str) -> bool:
+    """Whether a model of this experiment has learned to decide the pairs of a task."""
+    return experiment.objective.pair_weight > 0 and experiment.data.pair_task == task
 
 
 def opened(experiment: Experiment, tokens: Tokens, vocab: Vocab, *, held_out: bool) -> Stream:

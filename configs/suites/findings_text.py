@@ -17,7 +17,7 @@ from fractions import Fraction
 from ablation.change import Arms, Change
 from ablation.choices import cloze_tokens
 from ablation.claims import Claim, claim
-from ablation.findings.topics import WORDS, decided_pairs
+from ablation.findings.topics import decided_pairs, of_words
 from ablation.suite import Suite
 from ablation.yardsticks import any_other, likelihood, random_orders
 from data.config import DataConfig
@@ -121,8 +121,8 @@ def of_efficiency() -> tuple[Claim, ...]:
 def of_pairs() -> tuple[Claim, ...]:
     """Chance is a half."""
     return (
-        claim("E11: next sentence is solved by topic", WORDS.name, NEXT, above=0.6),
-        claim("E11: sentence order is not", WORDS.name, ORDER, below=0.55),
+        claim("E11: next sentence is solved by topic", of_words("next").name, NEXT, above=0.6),
+        claim("E11: sentence order is not", of_words("order").name, ORDER, below=0.55),
         claim("E11: blanks are filled better without next sentence", CLOZE, NO_PAIRS, better_than=NEXT),
     )
 
@@ -142,7 +142,12 @@ def get_suite() -> Suite:
         question="Which findings about causal, masked and permutation models hold on real text?",
         base=BASE,
         arms=ARMS,
-        yardsticks=(likelihood(positions=4), random_orders(positions=4), blanks, decided_pairs()),
+        yardsticks=(
+            likelihood(positions=4),
+            random_orders(positions=4),
+            blanks,
+            *(decided_pairs(task) for task in ("next", "order")),
+        ),
         claims=(*of_partial_prediction(), *of_efficiency(), *of_pairs(), *of_rates()),
         match=("none",),
         seeds=10,
