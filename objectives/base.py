@@ -154,3 +154,31 @@ def token_loss(model: Any, output: Output, targets: Targets) -> tuple[Losses, Me
     right = (logits.argmax(axis=-1) == targets.labels).astype(jnp.float32)
     losses = {"loss": weighted_mean(surprise, targets.weights)}
     return losses, {"accuracy": weighted_mean(right, targets.weights)}
+
+
+def asked_pairs(batch: Batch) -> dict[str, Any]:
+    """The fields of targets for the decision about pairs: what the data knows of them, and that each row has one."""
+    real = (jnp.asarray(batch.document) != 0).any(axis=1)
+    return {"task": batch.task, "task_weights": None if batch.task is None else real.astype(jnp.float32)}
+
+
+def token_and_pair_scales(pair_weight: float, targets: Targets) -> Scales:
+    """Each loss is a mean of its own; that of pairs, where it has a weight, counts by it."""
+    scales = {"loss": scale(1.0, targets.weights)}
+    if pair_weight:
+        assert targets.task_weights is not None, "checked when the experiment was built"
+        scales["pair_loss"] = scale(pair_weight, targets.task_weights)
+    return scales
+
+
+def token_and_pair_loss(pair_weight: float, model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
+    """The loss over tokens; and where pairs have a weight, -log p of their labels in nats, and how many are right."""
+    losses, metrics = token_loss(model, output, targets)
+    if pair_weight:
+        assert targets.task is not None and targets.task_weights is not None, "checked when built"
+        logits, label = model.pair_logits(output.pooled), jnp.asarray(targets.task.label)
+        surprise = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        right = (logits.argmax(axis=-1) == label).astype(jnp.float32)
+        losses["pair_loss"] = weighted_mean(surprise, targets.task_weights)
+        metrics["pair_accuracy"] = weighted_mean(right, targets.task_weights)
+    return losses, metrics

@@ -6,21 +6,21 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from batch import Batch, InputError, Inputs, Output, Targets, Vocab, weighted_mean
+from batch import Batch, InputError, Inputs, Output, Targets, Vocab
 from objectives.base import (
     Losses,
     Metrics,
     Scales,
+    asked_pairs,
     eligible,
     labels_at,
     mask_id,
     row_keys,
-    scale,
     show,
-    token_loss,
+    token_and_pair_loss,
+    token_and_pair_scales,
 )
 from objectives.sampling import find_words, geometric_lengths, predictions, sample_spans, sample_tokens
 
@@ -87,8 +87,7 @@ class MaskedLm:
             order = order.at[:, self.reuse :].set(1)
         labels = labels_at(batch, predict, weights)
         inputs = show(batch, tokens=shown, order=order, predict=predict, reuse=self.reuse)
-        task_weights = None if batch.task is None else (real > 0).astype(jnp.float32)
-        return inputs, Targets(labels=labels, weights=weights, task=batch.task, task_weights=task_weights)
+        return inputs, Targets(labels=labels, weights=weights, **asked_pairs(batch))
 
     def hide(
         self,
@@ -126,19 +125,7 @@ class MaskedLm:
         return sample_spans(find_words(word, allowed), lengths, count, order_key)
 
     def scales(self, targets: Targets) -> Scales:
-        scales = {"loss": scale(1.0, targets.weights)}
-        if self.pair_weight:
-            assert targets.task_weights is not None, "checked when the experiment was built"
-            scales["pair_loss"] = scale(self.pair_weight, targets.task_weights)
-        return scales
+        return token_and_pair_scales(self.pair_weight, targets)
 
     def loss(self, model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
-        losses, metrics = token_loss(model, output, targets)
-        if self.pair_weight:
-            assert targets.task is not None and targets.task_weights is not None, "checked when built"
-            logits, label = model.pair_logits(output.pooled), jnp.asarray(targets.task.label)
-            surprise = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-            right = (logits.argmax(axis=-1) == label).astype(jnp.float32)
-            losses["pair_loss"] = weighted_mean(surprise, targets.task_weights)
-            metrics["pair_accuracy"] = weighted_mean(right, targets.task_weights)
-        return losses, metrics
+        return token_and_pair_loss(self.pair_weight, model, output, targets)

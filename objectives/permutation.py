@@ -8,7 +8,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
 from batch import Batch, InputError, Inputs, Output, Targets, Vocab
-from objectives.base import Losses, Metrics, Scales, eligible, labels_at, row_keys, scale, show, token_loss
+from objectives.base import (
+    Losses,
+    Metrics,
+    Scales,
+    asked_pairs,
+    eligible,
+    labels_at,
+    row_keys,
+    show,
+    token_and_pair_loss,
+    token_and_pair_scales,
+)
 from objectives.sampling import find_words, predictions, sample_ngrams, sample_tokens
 
 
@@ -18,8 +29,9 @@ class PermutationLm:
 
     Context tokens come first in the order and see each other; targets follow in random order, each seeing the context
     and the targets before it. [SEP] and [CLS] have their place among the targets, without a loss, and context does not
-    see them, unless `specials_seen`. With `reuse`, the window has two halves: the first, which the memory keeps, never
-    sees the second; the second sees all of the first.
+    see them, unless `specials_seen`. The [CLS] that decides about a pair comes last, and sees everything. With `reuse`,
+    the window has two halves: the first, which the memory keeps, never sees the second; the second sees all of the
+    first.
     """
 
     predict_one_in: float = 6.0  # K
@@ -30,10 +42,10 @@ class PermutationLm:
     perm_size: int | None = None  # the same permutation in each block of this many tokens; None: one block a half
     static_draws: int = 0  # fixed draws of targets, one an epoch in turn, as the release's passes; 0: always new ones
     specials_seen: bool = False  # context may see [SEP] and [CLS], as in the authors' later comparison
+    pair_weight: float = 0.0  # coefficient of the sentence-pair loss; 0: no such loss
     reuse: int | None = None  # positions that enter the memory; None: the whole window, in one piece
 
     query_stream = True
-    pair_weight = 0.0
     reads = ("query",)
 
     def __post_init__(self):
@@ -79,8 +91,10 @@ class PermutationLm:
         slots = sum(goal for _, goal in halves)
         predict, weights = jax.vmap(lambda row: predictions(row, slots))(jnp.concatenate(targets, axis=1))
         order = jnp.concatenate(orders, axis=1)
+        if self.pair_weight:  # whoever decides has seen every token, and tells none of them to the predictions
+            order = order.at[jnp.arange(len(order)), jnp.asarray(batch.summary)].set(offset)
         inputs = show(batch, order=order, predict=predict, blind=True, reuse=self.reuse)
-        return inputs, Targets(labels=labels_at(batch, predict, weights), weights=weights)
+        return inputs, Targets(labels=labels_at(batch, predict, weights), weights=weights, **asked_pairs(batch))
 
     def permute(
         self,
@@ -125,10 +139,10 @@ class PermutationLm:
         return (jnp.arange(length // size)[:, None] * size + within[None]).reshape(-1)
 
     def scales(self, targets: Targets) -> Scales:
-        return {"loss": scale(1.0, targets.weights)}
+        return token_and_pair_scales(self.pair_weight, targets)
 
     def loss(self, model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
-        return token_loss(model, output, targets)
+        return token_and_pair_loss(self.pair_weight, model, output, targets)
 
 
 def any_order_lm(reuse: int | None = None) -> PermutationLm:

@@ -1,6 +1,6 @@
 """The rows of XLNet's ablation (Yang et al. 2019, table 6) in miniature, each one change away from the first.
 
-One is missing: next sentences, which the permutation objective does not have.
+Next sentences need rows of two segments, half of which is new text: they are compared with such rows without the loss.
 """
 
 import dataclasses
@@ -18,6 +18,8 @@ FULL = "K = 6"
 def get_suite() -> Suite:
     base = TINY.xlnet()
     base = dataclasses.replace(base, data=dataclasses.replace(base.data, directions="both"))
+    half = base.data.length // 2
+    segments = {"data.layout": "pairs", "data.pair_format": "xlnet", "objective.reuse": half, "model.pair_head": True}
     parts = ("K = 7", "no memory", "no spans", "one direction")
     return Suite(
         question="Which part of XLNet does what?",
@@ -29,10 +31,13 @@ def get_suite() -> Suite:
             "no memory": {"model.memory_length": 0},
             "no spans": {"objective.spans": "token"},
             "one direction": {"data.directions": "forward"},
+            "two segments": segments,
+            "next sentence": {**segments, "objective.pair_weight": 1.0},
         },
         yardsticks=(cloze_words(), cloze_tokens(), likelihood(positions=4), carried_memory()),
         claims=(
             claim("permutation fills blanks better than masking", "word cloze", FULL, better_than="masked"),
             *(claim(f"better than {part}", "word cloze", FULL, better_than=part) for part in parts),
+            claim("better without next sentences", "word cloze", "two segments", better_than="next sentence"),
         ),
     )
