@@ -84,14 +84,17 @@ def timed(runs: Mapping[str, Run]) -> dict[str, float]:
     return {name: float(np.median(seconds)) for name, seconds in turns.items()}
 
 
-def matched_steps(costs: Mapping[str, Cost], reference: str, steps: int, matching: Matching) -> dict[str, int]:
-    """How many steps each arm takes to spend what the reference spends in `steps`.
+def matched_steps(
+    costs: Mapping[str, Cost], references: Mapping[str, str], steps: Mapping[str, int], matching: Matching
+) -> dict[str, int]:
+    """How many steps each arm takes to spend what its reference spends in its own `steps`.
 
     Raises InputError where an arm cannot, as its steps are too large.
     """
-    budget = steps * costs[reference].of(matching)
     found = {}
     for arm, cost in costs.items():
+        own = steps[references[arm]]
+        budget = own * costs[references[arm]].of(matching)
         if not cost.of(matching) > 0:
             raise InputError(f"--match={matching}: the arm {arm} spends none of it; match by something else.")
         found[arm] = max(1, round(budget / cost.of(matching)))
@@ -99,7 +102,7 @@ def matched_steps(costs: Mapping[str, Cost], reference: str, steps: int, matchin
         if abs(share - 1) > TOLERANCE:
             raise InputError(
                 f"--match={matching}: the arm {arm} would spend {share:.1%} of the budget in {found[arm]} steps; train "
-                f"for more than optimizer.total_steps={steps}, or match by something else."
+                f"for more than optimizer.total_steps={own}, or match by something else."
             )
     return found
 

@@ -40,6 +40,14 @@ def text_of(run: Run) -> tuple[str, str, float]:
     return prepared.corpus_digest, prepared.tokenizer_digest, run.experiment.data.validation
 
 
+def references(texts: Mapping[str, tuple[str, str, float]], reference: str) -> dict[str, str]:
+    """The arm whose budget each has: the suite's where they read its text, else the first that reads theirs."""
+    first = {texts[reference]: reference}
+    for arm, text in texts.items():
+        first.setdefault(text, arm)
+    return {arm: first[text] for arm, text in texts.items()}
+
+
 class Found:
     """What the yardsticks found of the arms under one condition."""
 
@@ -147,13 +155,15 @@ def curves(condition: Condition, costs: Mapping[str, Cost]) -> list[Curve]:
     return found
 
 
-def ledgers(condition: Condition, costs: Mapping[str, Cost], unique: Mapping[str, int], reference: str) -> list[Ledger]:
-    """What each arm has spent, on average over its seeds, as its records say."""
+def ledgers(
+    condition: Condition, costs: Mapping[str, Cost], unique: Mapping[str, int], budget_of: Mapping[str, str]
+) -> list[Ledger]:
+    """What each arm has spent, on average over its seeds, as its records say; `budget_of`: of `references`."""
     spent = {arm: _spent(arm, trials, costs[arm], unique[arm], condition) for arm, trials in condition.trials.items()}
     if not condition.spent:
         return list(spent.values())
-    budget = _of(spent[reference], condition.spent)
-    return [dataclasses.replace(each, share=_of(each, condition.spent) / budget) for each in spent.values()]
+    budgets = {arm: _of(spent[budget_of[arm]], condition.spent) for arm in spent}
+    return [dataclasses.replace(each, share=_of(each, condition.spent) / budgets[arm]) for arm, each in spent.items()]
 
 
 def _spent(arm: str, trials: Sequence[Trial], cost: Cost, unique: int, condition: Condition) -> Ledger:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from ablation.budget import Cost, check_parameters, matched_steps, step_cost, timed
-from ablation.collect import Condition, text_of
+from ablation.collect import Condition, references, text_of
 from ablation.results import Tuning
 from ablation.suite import Matching, Suite, check
 from ablation.trials import Report, Trial, check_slugs, open_trial, trial
@@ -96,8 +96,9 @@ def make_plan(suite: Suite, workdir: Path, report: Report) -> Plan:
     runs = {arm: _open(workdir, arm, own, suite.base.seed, report) for arm, own in experiments.items()}
     if suite.mode == "matched":
         check_parameters({arm: size(run) for arm, run in runs.items()})
+    texts = {arm: text_of(run) for arm, run in runs.items()}
     for each in suite.claims:
-        if each.other is not None and text_of(runs[each.one]) != text_of(runs[each.other]):
+        if each.other is not None and texts[each.one] != texts[each.other]:
             raise InputError(
                 f"claim {each.text!r}: {each.one} and {each.other} do not read the same text in the same tokens, and "
                 "have no items in common; compare arms of one data.corpus and tokenizer."
@@ -106,10 +107,10 @@ def make_plan(suite: Suite, workdir: Path, report: Report) -> Plan:
     if "walltime" in suite.match:
         seconds = _times(workdir, runs, report)
         costs = {arm: dataclasses.replace(cost, seconds=seconds[arm]) for arm, cost in costs.items()}
-    reference = suite.reference or next(iter(suite.arms))
+    budget_of = references(texts, suite.reference or next(iter(suite.arms)))
     own = {arm: experiment.optimizer.total_steps for arm, experiment in experiments.items()}
     steps: dict[Matching, dict[str, int]] = {
-        matching: own if matching == "none" else matched_steps(costs, reference, own[reference], matching)
+        matching: own if matching == "none" else matched_steps(costs, budget_of, own, matching)
         for matching in suite.match
     }
     plan = Plan(suite, workdir, experiments, runs, costs, steps)

@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 
 from ablation.budget import Cost
 from ablation.claims import Claim
-from ablation.collect import Condition, Found, curves, effects, judged, ledgers, measurements, rankings, text_of
+from ablation.collect import (
+    Condition,
+    Found,
+    curves,
+    effects,
+    judged,
+    ledgers,
+    measurements,
+    rankings,
+    references,
+    text_of,
+)
 from ablation.exhibits import blanks, mask
 from ablation.measure import Measurer
 from ablation.notes import beside_counts, diverged, too_few_seeds, unasked
@@ -98,6 +109,7 @@ def results_of(study: Study, measurer: Measurer, seconds: float) -> tuple[Result
     entries = {arm: _entry(measurer, arm, first[arm]) for arm in told}
     shown, pictures = _shown(study, entries)
     unique = {arm: run.prepared.train.num_tokens for arm, run in study.runs.items()}
+    budget_of = references(texts, study.reference)
     needed = seeds_needed(max(len(study.claims), 1), ALPHA)
     results = Results(
         name=study.name,
@@ -109,7 +121,7 @@ def results_of(study: Study, measurer: Measurer, seconds: float) -> tuple[Result
         matchings=tuple(condition.name for condition in study.conditions),
         arms=tuple(_arm(arm, study) for arm in study.runs),
         metrics=tuple(found[0].metrics.values()),
-        ledgers=tuple(each for own in study.conditions for each in ledgers(own, study.costs, unique, study.reference)),
+        ledgers=tuple(each for own in study.conditions for each in ledgers(own, study.costs, unique, budget_of)),
         measurements=tuple(each for own in found for each in measurements(own)),
         effects=tuple(each for own in found for each in effects(own, study.reference, study.claims)),
         verdicts=tuple(_verdicts(study, found)),

@@ -38,7 +38,7 @@ class Suite:
     yardsticks: tuple[Yardstick, ...]
     claims: tuple[Claim, ...] = ()
     match: tuple[Matching, ...] = ("tokens",)
-    reference: str = ""  # the arm whose budget all have; "": the first
+    reference: str = ""  # the arm whose budget all have that read its text; "": the first
     seeds: int = 8
     mode: Literal["canonical", "matched"] = "canonical"  # matched: one trunk, parameters within 1 %
     rates: tuple[float, ...] = ()  # peak rates that each arm is tuned over, beside the base's

@@ -25,20 +25,29 @@ COSTS = {
 @pytest.mark.parametrize("matching", ["tokens", "predicted", "flops", "walltime"])
 @pytest.mark.parametrize("reference", COSTS)
 def test_matched_arms_spend_what_the_reference_spends(matching, reference):
-    steps = matched_steps(COSTS, reference, 500, matching)
+    steps = matched_steps(
+        COSTS, dict.fromkeys(COSTS, reference), dict.fromkeys(COSTS, 100) | {reference: 500}, matching
+    )
     assert steps[reference] == 500
     for arm, cost in COSTS.items():
         assert abs(steps[arm] * cost.of(matching) / (500 * COSTS[reference].of(matching)) - 1) <= TOLERANCE
     assert steps[max(COSTS, key=lambda arm: COSTS[arm].of(matching))] == min(steps.values())
 
 
+def test_arms_of_two_texts_have_two_budgets():
+    steps = matched_steps(COSTS, {"gpt": "gpt", "bert": "xlnet", "xlnet": "xlnet"}, {"gpt": 70, "xlnet": 500}, "flops")
+    assert steps == {"gpt": 70, "xlnet": 500, "bert": round(500 * 15.4 / 11.5)}
+
+
 def test_a_budget_that_an_arm_cannot_meet_is_refused():
     with pytest.raises(
         InputError, match=r"--match=predicted: the arm gpt would spend 12\d?\.\d% .* in 1 steps.*total_st"
     ):
-        matched_steps({**COSTS, "gpt": dataclasses.replace(COSTS["gpt"], predicted=400)}, "bert", 1, "predicted")
+        large = {**COSTS, "gpt": dataclasses.replace(COSTS["gpt"], predicted=400)}
+        matched_steps(large, dict.fromkeys(COSTS, "bert"), {"bert": 1}, "predicted")
     with pytest.raises(InputError, match="spends none of it"):
-        matched_steps({**COSTS, "none": Cost(2048, 0, 1e9)}, "gpt", 10, "predicted")
+        idle = {**COSTS, "none": Cost(2048, 0, 1e9)}
+        matched_steps(idle, dict.fromkeys(idle, "gpt"), {"gpt": 10}, "predicted")
 
 
 @pytest.mark.parametrize("steps", [1, 45, 449, 450, 1237])
