@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import commands
 from batch import InputError
 from training.flags import load, parse_experiment, split_arguments
 from training.overrides import override, parse
@@ -299,3 +300,9 @@ def test_help_lists_the_flags_of_the_command_and_of_the_experiment(config):
         done = command(config, flag)
         assert "--config:" in done.stdout and "--workdir:" in done.stdout
         assert "Traceback" not in done.stderr
+
+
+def test_what_was_handed_in_is_printed_on_one_line(tmp_path):
+    done = commands.run("train.py", f"--config={tmp_path}/a\nb\x1b[2J.py", f"--workdir={tmp_path}/run")
+    assert done.code == 1 and done.err.count("\n") == 1 and "\x1b" not in done.err
+    assert "a\\nb\\x1b[2J.py" in done.err
