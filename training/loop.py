@@ -20,7 +20,9 @@ from training.heldout import held_out
 from training.metrics import Records, read_records
 from training.optimizer import learning_rate
 from training.prefetch import prefetch
+from training.processes import Silent, is_first
 from training.progress import Part, Progress
+from training.sharding import place_batch
 from training.state import TrainState, abstract_state
 from training.step import Record
 from training.workdir import claim
@@ -64,10 +66,11 @@ def train(
     with Checkpoints(workdir, keep=training.keep) as checkpoints:
         state, start = starting_state(run, checkpoints, params, programs)
         line = contextlib.nullcontext(progress) if progress else Progress(total, workdir.name)
-        with Records(workdir, start) as records, line as shown:
+        own = (Records(workdir, start), line) if is_first() else (Silent(), Silent())
+        with own[0] as records, own[1] as shown:
             if start:
                 shown.note(f"{workdir}: resumed at step {start}")
-            loop = _Loop(run, programs, checkpoints, records, shown, _Ledger.of(workdir))
+            loop = _Loop(run, programs, checkpoints, records, shown, _Ledger.of(workdir, start))
             try:
                 return loop.go(state, start, before_step)
             except KeyboardInterrupt:
@@ -81,7 +84,7 @@ def starting_state(run: Run, checkpoints: Checkpoints, params: Any, programs: Pr
     batch_size = run.experiment.data.batch_size
     if checkpoints.latest is None:
         return programs.start(run.experiment.seed if params is None else params), 0
-    step, state = checkpoints.restore(abstract_state(run.model, run.optimizer, batch_size))
+    step, state = checkpoints.restore(abstract_state(run.model, run.optimizer, batch_size, run.mesh))
     return state, step
 
 
@@ -107,9 +110,9 @@ class _Ledger:
     since: float | None = None  # when the step before ended; None where the time until now does not count
 
     @classmethod
-    def of(cls, workdir: Path) -> "_Ledger":
-        """Goes on from the last record: every checkpoint has one."""
-        last = [record for record in read_records(workdir) if "tokens" in record][-1:]
+    def of(cls, workdir: Path, start: int) -> "_Ledger":
+        """Goes on from the record of the step that was restored: every checkpoint has one."""
+        last = [record for record in read_records(workdir) if "tokens" in record and record["step"] <= start][-1:]
         return cls(*(last[0].get(name, "") for name in ("stream", "tokens", "predicted"))) if last else cls()
 
     def add(self, read: _Read, predicted: int) -> None:
@@ -134,8 +137,8 @@ class _Loop:
         run: Run,
         programs: Programs,
         checkpoints: Checkpoints,
-        records: Records,
-        progress: Progress | Part,
+        records: Records | Silent,
+        progress: Progress | Part | Silent,
         ledger: _Ledger,
     ):
         experiment = run.experiment
@@ -165,7 +168,7 @@ class _Loop:
     def read(self, step: int) -> tuple[Batch, _Read]:
         """A batch on the device, and what is known of its tokens. Runs in the data thread."""
         batch = self.run.train.batch(step)
-        return jax.device_put(batch), _Read(digest(batch), int(np.count_nonzero(batch.document)))
+        return place_batch(batch, self.run.mesh), _Read(digest(batch), int(np.count_nonzero(batch.document)))
 
     def evaluates(self, step: int) -> bool:
         return step % self.config.eval_every == 0 or step == self.total
@@ -213,7 +216,8 @@ class _Loop:
         return values
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
-        batch_size, batches = self.run.experiment.data.batch_size, self.config.eval_batches
+        run, batches = self.run, self.config.eval_batches
+        rows = run.experiment.data.batch_size
         return held_out(
-            self.eval_step, self.run.model, state.params, self.run.validation, batch_size, max_batches=batches
+            self.eval_step, run.model, state.params, run.validation, rows, max_batches=batches, mesh=run.mesh
         )
