@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 from jax.sharding import AbstractMesh
 
 import cases
@@ -31,6 +32,7 @@ from training.sharding import (
     put_params,
 )
 from training.state import TrainState, init_state, place_state
+from training.step import make_train_step
 
 EIGHT = {
     "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
@@ -209,3 +211,31 @@ def test_no_axis_is_negative_or_empty():
         MeshConfig(data=-1)
     with pytest.raises(InputError, match="fsdp=0: must be at least 1"):
         MeshConfig(fsdp=0)
+
+
+@pytest.mark.parametrize("model", ["bert", "xlnet_memory"])
+def test_what_enters_each_layer_is_held_to_its_rows(model):
+    """Whatever XLA would choose by itself: the constraint stands in the body of the scan, forwards and backwards."""
+    config = cases.MODELS[model]
+    objective, batch = cases.OBJECTIVES["masked"], cases.text(config)
+    optimizer = make_optimizer(OptimizerConfig())
+    mesh = jax.make_mesh((1, 1, 1), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    state = jax.eval_shape(lambda: init_state(cases.build(config), optimizer, len(batch.tokens), 0))
+    held = []
+    for each in (None, mesh):
+        step = make_train_step(cases.build(config), objective, cases.VOCAB, optimizer, mesh=each)
+        held.append(constraints(jax.make_jaxpr(step)(state, batch, 0).jaxpr, inside=False))
+    rows = (*batch.tokens.shape, config.model_dim)
+    assert not held[0] and held[1].count(rows) >= 2
+
+
+def constraints(jaxpr, *, inside: bool) -> list[tuple[int, ...]]:
+    """The shapes that are held to their rows inside of scans."""
+    found = []
+    for equation in jaxpr.eqns:
+        if inside and equation.primitive.name == "sharding_constraint":
+            assert equation.params["sharding"].spec[0] == ("data", "fsdp")
+            found.append(equation.outvars[0].aval.shape)
+        for inner in jaxprs_in_params(equation.params):
+            found += constraints(inner, inside=inside or equation.primitive.name == "scan")
+    return found
