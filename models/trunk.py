@@ -1,5 +1,6 @@
 """What the models have in common: the fields of a trunk, and one scan over its stacked layers."""
 
+import contextvars
 import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -18,6 +19,10 @@ Remat = Literal["none", "cheap", "all"]
 norms, activations: quadratic in memory, or cheap); or whole layers, of which only the inputs are kept."""
 
 KEPT = {"cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "all": None}
+
+
+ENTERING: contextvars.ContextVar[Callable[[Any], Any]] = contextvars.ContextVar("ENTERING", default=lambda rows: rows)
+"""What is done, while a model is traced, to rows that enter a layer: nothing, unless training holds them in place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +77,7 @@ def scan_layers(
     def step(carry, xs):
         inputs, index = xs
         own = None if key is None else jax.random.fold_in(key, index)
-        return body(carry, inputs, own)
+        return body(ENTERING.get()(carry), inputs, own)
 
     if remat != "none":
         step = jax.checkpoint(step, prevent_cse=False, policy=KEPT[remat])

@@ -60,6 +60,7 @@ OWN_FLAGS = (
     *("from_hf", "to_hf", "allow_missing"),
     *("tasks", "text", "output", "length", "kappa", "positions", "orders", "items", "pairs", "probe"),
     *("suite", "from", "seeds", "match"),
+    *("coordinator", "num_processes", "process_id"),
 )
 
 

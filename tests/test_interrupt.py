@@ -86,9 +86,9 @@ def test_a_run_that_is_asked_before_its_first_step_makes_none(go, tmp_path, monk
 def test_a_second_signal_has_the_effect_it_has_on_any_process():
     before = [signal.getsignal(each) for each in SIGNALS]
     with Interrupt() as interrupt:
-        assert not interrupt.asked
+        assert not interrupt.asked(0)
         signal.raise_signal(signal.SIGINT)
-        assert interrupt.asked
+        assert interrupt.asked(0)
         assert [signal.getsignal(each) for each in SIGNALS] == [signal.SIG_DFL] * 2
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
@@ -98,9 +98,9 @@ def test_a_signal_that_is_ignored_stays_so():
     try:
         with Interrupt() as interrupt:
             signal.raise_signal(signal.SIGINT)
-            assert not interrupt.asked and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            assert not interrupt.asked(0) and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
             signal.raise_signal(signal.SIGTERM)
-            assert interrupt.asked and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            assert interrupt.asked(0) and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import optax
+from jax.sharding import Mesh
 
 from batch import Batch, InputError, Vocab
 from data.batches import Numbered, Stream, open_stream
@@ -18,6 +19,7 @@ from training.config import Experiment
 from training.heldout import EvalStep, make_eval_step, unigram_surprise
 from training.keys import named_key
 from training.optimizer import make_optimizer
+from training.sharding import check_vocabulary
 from training.state import Start, make_start
 from training.step import TrainStep, make_train_step
 
@@ -41,6 +43,7 @@ class Run:
     optimizer: optax.GradientTransformation
     train: Stream
     validation: Stream
+    mesh: Mesh | None = None  # of the devices that it is trained on; None: one
 
     @property
     def vocab(self) -> Vocab:
@@ -48,7 +51,7 @@ class Run:
 
     def programs(self) -> Programs:
         """The start, the step and the evaluation; each call compiles anew."""
-        start = make_start(self.model, self.optimizer, self.experiment.data.batch_size)
+        start = make_start(self.model, self.optimizer, self.experiment.data.batch_size, self.mesh)
         return Programs(start, self.train_step(), self.eval_step())
 
     def train_step(self) -> TrainStep:
@@ -56,31 +59,44 @@ class Run:
         objective, accumulate = self.experiment.objective, self.experiment.optimizer.accumulate
         on_nonfinite = self.experiment.training.on_nonfinite
         return make_train_step(
-            self.model, objective, self.vocab, self.optimizer, accumulate=accumulate, on_nonfinite=on_nonfinite
+            self.model,
+            objective,
+            self.vocab,
+            self.optimizer,
+            accumulate=accumulate,
+            on_nonfinite=on_nonfinite,
+            mesh=self.mesh,
         )
 
     def eval_step(self) -> EvalStep:
         """The jitted evaluation of a batch, beside the unigrams of the training text; each call compiles anew."""
         surprise = unigram_surprise(self.prepared.train.counts)
-        return make_eval_step(self.model, self.experiment.objective, self.vocab, surprise)
+        return make_eval_step(self.model, self.experiment.objective, self.vocab, surprise, self.mesh)
 
     def held_out(self, split: str) -> Stream:
         """The held-out stream of "validation" or "test"."""
         return self.validation if split == "validation" else open_split(self.experiment, self.prepared, split)
 
 
-def build_run(experiment: Experiment, report: Callable[[str], None], tokenizer: AnyTokenizer | None = None) -> Run:
-    """The run of an experiment; `tokenizer` is one to use instead of training one.
+def build_run(
+    experiment: Experiment,
+    report: Callable[[str], None],
+    tokenizer: AnyTokenizer | None = None,
+    mesh: Mesh | None = None,
+) -> Run:
+    """The run of an experiment, on one device or a mesh; `tokenizer` is one to use instead of training one.
 
     Raises InputError on data that cannot be read and on parts that do not fit each other.
     """
     check_fit(experiment)
     prepared = prepare(experiment.data, report, tokenizer)
     vocab = prepared.vocab
+    if mesh:
+        check_vocabulary(vocab.size, mesh)
     model = build_model(experiment.model, vocab.size, precision=experiment.precision, remat=experiment.remat)
     train, validation = (open_split(experiment, prepared, split) for split in ("train", "validation"))
     check_objective(experiment, vocab, train.batch(0))
-    return Run(experiment, prepared, model, make_optimizer(experiment.optimizer), train, validation)
+    return Run(experiment, prepared, model, make_optimizer(experiment.optimizer), train, validation, mesh)
 
 
 def open_split(experiment: Experiment, prepared: Prepared, split: str) -> Stream:

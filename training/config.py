@@ -76,12 +76,27 @@ class TrainingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each axis. Nothing here changes what a run learns, so all of it may change when one is resumed."""
+
+    data: int = 0  # each holds other rows of the batch; 0: all devices that fsdp and tensor leave
+    fsdp: int = 1  # each holds other rows, and a part of every parameter and of its moments
+    tensor: int = 1  # each holds some of the heads, of the feed-forward width and of the vocabulary
+
+    def __post_init__(self):
+        for field, least in (("data", 0), ("fsdp", 1), ("tensor", 1)):
+            if getattr(self, field) < least:
+                raise InputError(f"mesh.{field}={getattr(self, field)}: must be at least {least}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     model: ModelConfig
     objective: Objective
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
+    mesh: MeshConfig = MeshConfig()
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"  # operands of matrix products; all else is float32
     remat: Remat = "cheap"  # what the backward pass computes again instead of keeping it: none, cheap, all
@@ -120,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 def from_dict(values: dict[str, Any]) -> Experiment:
     """The inverse of `to_dict`. Raises InputError on an unknown type or field."""
-    groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig}
+    groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig, "mesh": MeshConfig}
     return Experiment(**{k: _group(k, v, groups.get(k)) if k in (*groups, *TYPED) else v for k, v in values.items()})
 
 

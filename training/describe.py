@@ -10,7 +10,8 @@ from models.flops import training_flops
 from training.build import Run
 from training.corruption import measured_corruption
 from training.keys import named_key
-from training.state import TrainState, init_state, num_parameters
+from training.sharding import place_batch
+from training.state import TrainState, abstract_state, init_state, num_parameters
 
 
 def describe(run: Run) -> str:
@@ -64,12 +65,12 @@ def rehearse(run: Run, params: Any = None) -> str:
     It starts from `params`, or from the seed, as the run would.
     """
     experiment = run.experiment
-    batch = run.train.batch(0)
+    batch = place_batch(run.train.batch(0), run.mesh)
     began = time.monotonic()
-    compiled = run.train_step().lower(abstract(run), batch, experiment.seed).compile()
+    shapes = abstract_state(run.model, run.optimizer, experiment.data.batch_size, run.mesh)
+    compiled = run.train_step().lower(shapes, batch, experiment.seed).compile()
     compiling = time.monotonic() - began
-    state = init_state(run.model, run.optimizer, experiment.data.batch_size, experiment.seed, params)
-    batch = jax.device_put(batch)
+    state = run.programs().start(experiment.seed if params is None else params)
     state, record = jax.block_until_ready(compiled(state, batch, experiment.seed))
     began = time.monotonic()
     jax.block_until_ready(compiled(state, batch, experiment.seed))

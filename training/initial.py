@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from flax import traverse_util
 
 from batch import InputError
@@ -53,9 +53,9 @@ def initial_params(run: Run, report: Callable[[str], None]) -> Any:
             report(f"the position table is extended from {old} to {new} rows, which repeat the first {old}")
         if old > new:
             report(f"the position table is cut from {old} to {new} rows")
-        stored[POSITIONS] = stored[POSITIONS][jnp.arange(new) % old]
+        stored[POSITIONS] = stored[POSITIONS][np.arange(new) % old]
     _check(source, {name: leaf.shape for name, leaf in stored.items()}, wanted)
-    return traverse_util.unflatten_dict({name: jnp.asarray(leaf) for name, leaf in stored.items()}, sep="/")
+    return traverse_util.unflatten_dict(stored, sep="/")
 
 
 def _check(source: str, stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:

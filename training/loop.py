@@ -21,7 +21,9 @@ from training.lock import locked
 from training.metrics import Records, read_records
 from training.optimizer import learning_rate
 from training.prefetch import prefetch
+from training.processes import Silent, is_first
 from training.progress import Part, Progress
+from training.sharding import place_batch
 from training.state import TrainState, abstract_state
 from training.step import Record
 from training.workdir import claim
@@ -65,17 +67,18 @@ def train(
     programs = programs or run.programs()
     training, total = run.experiment.training, run.experiment.optimizer.total_steps
     line = contextlib.nullcontext(progress) if progress else Progress(total, workdir.name)
+    line = line if is_first() else Silent()
     with Interrupt() as interrupt:
         with line as shown, locked(workdir, shown.note), Checkpoints(workdir, keep=training.keep) as checkpoints:
             claim(workdir, run.experiment, run.prepared)
             state, start = starting_state(run, checkpoints, params, programs, shown.note)
-            with Records(workdir, start) as records:
+            with Records(workdir, start) if is_first() else Silent() as records:
                 if start:
                     shown.note(f"{workdir}: resumed at step {start}")
                 ledger = counted_until(workdir, checkpoints, start)
                 loop = _Loop(run, programs, checkpoints, records, shown, ledger, interrupt)
                 result = loop.go(state, start, before_step)
-        if interrupt.asked:  # in the last step, or after it
+        if interrupt.asked(total):  # in the last step, or after it
             raise interrupted(workdir, total, total)
     return result
 
@@ -87,17 +90,17 @@ def starting_state(
     batch_size = run.experiment.data.batch_size
     if checkpoints.latest is None:
         return programs.start(run.experiment.seed if params is None else params), 0
-    step, state = checkpoints.restore_newest(abstract_state(run.model, run.optimizer, batch_size), report)
+    step, state = checkpoints.restore_newest(abstract_state(run.model, run.optimizer, batch_size, run.mesh), report)
     return state, step
 
 
 def counted_until(workdir: Path, checkpoints: Checkpoints, start: int) -> Ledger:
     """What was spent until the step that a run goes on from."""
-    spent = checkpoints.metrics(start) if start else {}
-    if start and not spent.keys() & set(
-        SPENT
-    ):  # of a version whose checkpoints all had a record, and were told nothing
-        spent = [record for record in read_records(workdir) if "tokens" in record][-1]
+    if not start:
+        return Ledger()
+    spent = checkpoints.metrics(start)
+    if "tokens" not in spent:  # of a version that told its checkpoints nothing, and wrote a record for each
+        spent = [each for each in read_records(workdir) if "tokens" in each and each["step"] <= start][-1]
     return Ledger.of(spent)
 
 
@@ -114,8 +117,8 @@ class _Loop:
         run: Run,
         programs: Programs,
         checkpoints: Checkpoints,
-        records: Records,
-        progress: Progress | Part,
+        records: Records | Silent,
+        progress: Progress | Part | Silent,
         ledger: Ledger,
         interrupt: Interrupt,
     ):
@@ -130,7 +133,7 @@ class _Loop:
         pending: tuple[int, Read, Record] | None = None
         with contextlib.closing(prefetch(self.read, range(start, self.total))) as batches:
             for done, (batch, read) in enumerate(batches, start):
-                if self.interrupt.asked:
+                if self.interrupt.asked(done):
                     self.leave(done, state, pending)
                 before_step(done)
                 state, record = self.step(state, batch, self.run.experiment.seed)
@@ -148,7 +151,7 @@ class _Loop:
     def read(self, step: int) -> tuple[Batch, Read]:
         """A batch on the device, and what is known of its tokens. Runs in the data thread."""
         batch = self.run.train.batch(step)
-        return jax.device_put(batch), Read(digest(batch), int(np.count_nonzero(batch.document)))
+        return place_batch(batch, self.run.mesh), Read(digest(batch), int(np.count_nonzero(batch.document)))
 
     def evaluates(self, step: int) -> bool:
         return step % self.config.eval_every == 0 or step == self.total
@@ -207,7 +210,8 @@ class _Loop:
         raise interrupted(self.checkpoints.folder.parent, step, self.total)
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
-        batch_size, batches = self.run.experiment.data.batch_size, self.config.eval_batches
+        run, batches = self.run, self.config.eval_batches
+        rows = run.experiment.data.batch_size
         return held_out(
-            self.eval_step, self.run.model, state.params, self.run.validation, batch_size, max_batches=batches
+            self.eval_step, run.model, state.params, run.validation, rows, max_batches=batches, mesh=run.mesh
         )

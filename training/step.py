@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
 from batch import Batch, Inputs, Mean, Memory, Targets, Vocab
@@ -14,7 +15,8 @@ from models import Model
 from objectives import Objective
 from objectives.base import Scales
 from training.keys import named_key
-from training.state import TrainState
+from training.sharding import gather_params, hold_params, hold_rows, layers_hold_rows
+from training.state import TrainState, make_start, place_state
 
 Record = dict[str, Mean | Float[Array, ""]]
 Seed = int | Int[Array, ""]
@@ -30,20 +32,21 @@ def make_train_step(
     *,
     accumulate: int = 1,
     on_nonfinite: Literal["stop", "skip"] = "stop",
+    mesh: Mesh | None = None,
 ) -> TrainStep:
     """The jitted step, a function of state, batch and the run's seed; it consumes the state it is given.
 
     The seed is traced, so that runs that differ in nothing else are compiled once. The whole batch is corrupted at
     once, and every loss is divided by its weight in the whole batch, so that the number of microbatches changes nothing
-    but rounding (and the draws of dropout).
+    but rounding (and the draws of dropout). So does the mesh, if there is one, without exception.
     """
     graphdef, forget = nnx.graphdef(model), getattr(model, "forget", None)
 
     def train_step(state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, Record]:
-        inputs, targets = objective.prepare(batch, vocab, named_key(seed, "corruption"))
+        inputs, targets = hold_rows(objective.prepare(batch, vocab, named_key(seed, "corruption")), mesh)
         memory = state.memory if state.memory is None or forget is None else forget(state.memory, batch.fresh)
         dropout = jax.random.fold_in(named_key(seed, "dropout"), state.step)
-        descend = make_descent(graphdef, objective, objective.scales(targets))
+        descend = make_descent(graphdef, objective, objective.scales(targets), mesh)
         if accumulate > 1:
             descend = accumulated(descend, accumulate)
         gradients, means, memory = descend(state.params, inputs, targets, memory, dropout)
@@ -56,7 +59,10 @@ def make_train_step(
         record["parameter_norm"] = optax.tree.norm(new.params)
         return new, {**record, "targets": (targets.weights > 0).sum().astype(jnp.float32)}
 
-    return jax.jit(train_step, donate_argnums=0)
+    if mesh is None:
+        return jax.jit(train_step, donate_argnums=0)
+    state = place_state(jax.eval_shape(make_start(model, optimizer, 1), 0), mesh)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(state, NamedSharding(mesh, PartitionSpec())))
 
 
 def unless_nonfinite(old: TrainState, new: TrainState, record: Record) -> tuple[TrainState, Float[Array, ""]]:
@@ -68,19 +74,20 @@ def unless_nonfinite(old: TrainState, new: TrainState, record: Record) -> tuple[
     return kept.replace(step=new.step), 1.0 - finite
 
 
-def make_descent(graphdef: Any, objective: Objective, scales: Scales) -> Descent:
+def make_descent(graphdef: Any, objective: Objective, scales: Scales, mesh: Mesh | None = None) -> Descent:
     """Gradient, losses and metrics, and the new memory, of some rows of a batch."""
 
     def scaled_loss(params, inputs, targets, memory, key):
-        model = nnx.merge(graphdef, params)
-        output = model(inputs, memory, key=key)
+        model = nnx.merge(graphdef, gather_params(params, mesh))
+        with layers_hold_rows(mesh):
+            output = model(inputs, memory, key=key)
         losses, metrics = objective.loss(model, output, targets)
         total = sum((scales[name] * mean.total for name, mean in losses.items()), jnp.zeros(()))
         return total, ({**losses, **metrics}, output.memory)
 
     def descend(params, inputs, targets, memory, key):
         gradients, (means, memory) = jax.grad(scaled_loss, has_aux=True)(params, inputs, targets, memory, key)
-        return gradients, means, memory
+        return hold_params(gradients, mesh), means, memory
 
     return descend
 

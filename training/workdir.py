@@ -9,6 +9,7 @@ from batch import InputError
 from data.prepare import Prepared
 from data.tokenizer import AnyTokenizer, load_tokenizer
 from training.config import Experiment, flat, from_dict, to_dict
+from training.processes import is_first
 
 FILE = "experiment.json"
 TOKENIZER = "tokenizer"
@@ -36,7 +37,7 @@ def identity(experiment: Experiment, tokenizer_digest: str, corpus_digest: str |
     The digest of the corpus is None for parameters that were imported, which saw none of ours.
     """
     values = to_dict(experiment)
-    for changeable in ("training", "init_from", "remat"):
+    for changeable in ("training", "mesh", "init_from", "remat"):
         values.pop(changeable)
     for path in ("cache", "corpus"):
         values["data"].pop(path)
@@ -60,7 +61,8 @@ def check_identity(workdir: Path, experiment: Experiment, prepared: Prepared) ->
 def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
     """Writes down whose folder this is. Raises InputError where it is another experiment's, or cannot be written."""
     check_identity(workdir, experiment, prepared)
-    _write(workdir, experiment, prepared.tokenizer, prepared.corpus_digest)
+    if is_first():
+        _write(workdir, experiment, prepared.tokenizer, prepared.corpus_digest)
 
 
 def claim_imported(workdir: Path, experiment: Experiment, tokenizer: AnyTokenizer) -> None:
