@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
+from models.noise import kept
 from models.parameters import ONES, ZEROS, Initializer, parameter
 from models.precision import Precision, contract
 from models.trunk import TrunkConfig
@@ -132,8 +133,7 @@ def dropout(x: Float[Array, "*shape"], rate: float, key: Key[Array, ""] | None) 
     """Zeroes each entry with probability `rate` and scales the rest to keep the mean; without a key, `x`."""
     if key is None or rate == 0:
         return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(kept, x / (1 - rate), 0.0)
+    return jnp.where(kept(key, rate, x.shape), x / (1 - rate), 0.0)
 
 
 def split_key(key: Key[Array, ""] | None, count: int) -> tuple[Key[Array, ""] | None, ...]:

@@ -5,10 +5,12 @@ those of its backward products included, are rounded to bfloat16 and accumulated
 """
 
 import functools
+import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float
 
 Precision = Literal["float32", "bfloat16"]
@@ -25,14 +27,60 @@ def contract(spec: str, a: Float[Array, "..."], b: Float[Array, "..."], precisio
 
 
 def _product(spec: str, a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The product of the rounded operands, accumulated in float32.
+    """The product of the rounded operands, accumulated in float32."""
+    if jax.default_backend() != "cpu":
+        return jnp.einsum(spec, a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+    if multiplies_bfloat16():
+        return by_rows(spec, a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
+    return jnp.einsum(spec, jax.lax.reduce_precision(a, 8, 7), jax.lax.reduce_precision(b, 8, 7))
 
-    XLA's CPU backend multiplies bfloat16 in some layouts only, and which ones it meets depends on its own rewriting:
-    there the rounded operands are multiplied as float32, which gives the same numbers at float32's speed.
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether XLA's CPU backend, as it was installed and told to compile, multiplies bfloat16 into float32.
+
+    Where it does not, rounded operands are multiplied as float32, which gives the same numbers at float32's speed.
     """
-    if jax.default_backend() == "cpu":
-        return jnp.einsum(spec, jax.lax.reduce_precision(a, 8, 7), jax.lax.reduce_precision(b, 8, 7))
-    return jnp.einsum(spec, a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+    plain, batched = (jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in ((32, 32), (2, 32, 32)))
+    try:
+        for spec, x in (("mk,kn->mn", plain), ("mk,nk->mn", plain), ("bmk,bkn->bmn", batched)):
+            jax.jit(functools.partial(by_rows, spec)).lower(x, x).compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+def by_rows(spec: str, a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The product as one of matrices, [batch, M, K] x [batch, K, N] or x [batch, N, K], all laid out row by row.
+
+    XLA's CPU backend multiplies bfloat16 in these layouts only. Transposes, reshapes and optimization barriers around a
+    product do not keep it from choosing others; a constraint on the layout does.
+    """
+    inputs, out = spec.split("->")
+    left, right = inputs.split(",")
+    size = dict(zip(left + right, a.shape + b.shape, strict=True))
+    batch = [x for x in left if x in right and x in out]
+    summed = [x for x in left if x in right and x not in out]
+    rows, columns = ([x for x in letters if x not in batch + summed] for letters in (left, right))
+
+    def matrices(x: Float[Array, "..."], letters: str, *groups: list[str]) -> Float[Array, "..."]:
+        ordered = x.transpose([letters.index(letter) for letter in sum(groups, batch)])
+        many = [math.prod(size[letter] for letter in group) for group in ([batch] if batch else []) + list(groups)]
+        return row_major(ordered.reshape(many))
+
+    upright = not columns or right.index(columns[0]) > right.index(summed[0])
+    lhs = matrices(a, left, rows, summed)
+    rhs = matrices(b, right, *((summed, columns) if upright else (columns, summed)))
+    last, shared = lhs.ndim - 1, tuple(range(lhs.ndim - 2))
+    numbers = (((last,), (last - 1 if upright else last,)), (shared, shared))
+    product = row_major(jax.lax.dot_general(lhs, rhs, numbers, preferred_element_type=jnp.float32))
+    letters = batch + rows + columns
+    return product.reshape([size[letter] for letter in letters]).transpose([letters.index(letter) for letter in out])
+
+
+def row_major(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x`, its last axis contiguous in memory."""
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -4,10 +4,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from batch import VOID, Batch, InputError, Inputs, Mean, Output, Targets, Vocab, weighted_mean
+from objectives.surprise import surprises
 
 Losses = dict[str, Mean]
 Metrics = dict[str, Mean]
@@ -149,11 +149,9 @@ def scale(coefficient: float, weights: Float[Array, "*shape"]) -> Float[Array, "
 
 def token_loss(model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
     """The negative log-likelihood in nats per target, and how often the most probable token is the right one."""
-    logits = model.logits(output.hidden)
-    surprise = optax.softmax_cross_entropy_with_integer_labels(logits, targets.labels)
-    right = (logits.argmax(axis=-1) == targets.labels).astype(jnp.float32)
+    surprise, right = surprises(model, output.hidden, targets.labels)
     losses = {"loss": weighted_mean(surprise, targets.weights)}
-    return losses, {"accuracy": weighted_mean(right, targets.weights)}
+    return losses, {"accuracy": weighted_mean(right.astype(jnp.float32), targets.weights)}
 
 
 def asked_pairs(batch: Batch) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from batch import Batch, InputError, Inputs, Output, Targets, Vocab
 from objectives.base import READINGS, Losses, Metrics, Objective, Scales, scale
+from objectives.surprise import Once
 
 Tree = TypeVar("Tree", Inputs, Targets)
 
@@ -102,7 +103,7 @@ class Composite:
 
     def loss(self, model: Any, output: Output, targets: Targets) -> tuple[Losses, Metrics]:
         """The losses of the parts, each over its own rows, added up by name; `loss_PART` is that of one of them."""
-        once = Once(model, output)
+        once = Once(model, output, targets)
         losses: Losses = {}
         metrics: Metrics = {}
         for name, (plain, own) in zip(self.names, self.shared_out(targets), strict=True):
@@ -130,19 +131,6 @@ class Composite:
         return tuple(
             f"{name}_{found[: i + 1].count(name)}" if found.count(name) > 1 else name for i, name in enumerate(found)
         )
-
-
-class Once:
-    """A model whose logits for an output are computed once, however many parts ask for them."""
-
-    def __init__(self, model: Any, output: Output):
-        self._model, self._hidden, self._logits = model, output.hidden, model.logits(output.hidden)
-
-    def logits(self, hidden: Float[Array, "B P D"]) -> Float[Array, "B P V"]:
-        return self._logits if hidden is self._hidden else self._model.logits(hidden)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
 
 
 def plains(objective: Objective) -> tuple[Objective, ...]:

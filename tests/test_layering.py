@@ -20,7 +20,9 @@ ALLOWED = {
     "configs": {"batch", "objectives", "models", "data", "training", "evaluation", "ablation"},
     "interop": {"batch", "objectives", "models", "data", "training"},
     "evaluation": {"batch", "objectives", "models", "data", "training"},
-    "benchmarks": {"batch", "objectives", "models", "data", "training", "configs", "evaluation", "ablation"},
+    "benchmarks": {
+        *("batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation", "ablation"),
+    },
     "entry point": {
         *("batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation"),
         *("ablation", "report"),

@@ -86,3 +86,66 @@ def test_bfloat16_is_near_float32_gradients_included(name):
         assert ours.dtype == jnp.float32
         whole, error = whole + np.square(theirs).sum(), error + np.square(ours - theirs).sum()
     assert 0 < error < 0.03**2 * whole
+
+
+@pytest.mark.parametrize("size", [1, 2, 17])
+@pytest.mark.parametrize(
+    "spec", ["btd,dhk->bthk", "bthk,hkd->btd", "bpd,vd->bpv", "bthk,bshk->bhts", "bhts,bshk->bthk", "bthk,brhk->bhtr"]
+)
+def test_every_layout_is_compiled_whatever_the_sizes(spec, size):
+    """Backends refuse products in layouts of their own choosing, and rewrite those with an axis of one number."""
+    rng, (left, right) = np.random.default_rng(0), spec.split("->")[0].split(",")
+    sizes = dict.fromkeys("bk", 3) | dict.fromkeys("tphd", size) | dict.fromkeys("svr", 4)
+    a, b = (jnp.asarray(rng.integers(-4, 5, [sizes[x] for x in letters]), jnp.float32) for letters in (left, right))
+
+    def both(product, a, b):
+        value, pull = jax.vjp(product, a, b)
+        return value, pull(value % 5 - 2)
+
+    rounded = jax.jit(functools.partial(both, lambda a, b: contract(spec, a, b, "bfloat16")))
+    expected = both(functools.partial(jnp.einsum, spec), a, b)
+    jax.tree.map(np.testing.assert_array_equal, rounded(a, b), expected)
+
+
+def multiplied():
+    """What a product and its gradient multiply; traced anew, as JAX remembers what it has traced of a function."""
+    traced = jax.make_jaxpr(lambda a, b: gradient_of_a_product(a, b))(jnp.ones((2, 3)), jnp.ones((3, 4)))
+    return list(operands(traced.jaxpr))
+
+
+def operands(jaxpr):
+    """The types of what is multiplied, inner programs included."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield tuple(str(v.aval.dtype) for v in (*equation.invars, *equation.outvars))
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from operands(inner)
+
+
+def gradient_of_a_product(a, b):
+    return jax.grad(lambda a, b: jnp.sin(contract("td,df->tf", a, b, "bfloat16")).sum(), argnums=(0, 1))(a, b)
+
+
+def test_operands_are_narrow_where_the_backend_can_in_all_three_products(monkeypatch):
+    assert multiplied() == [("bfloat16", "bfloat16", "float32")] * 3
+    monkeypatch.setattr(models.precision, "multiplies_bfloat16", lambda: False)
+    assert multiplied() == [("float32",) * 3] * 3
+
+
+def test_a_backend_that_refuses_multiplies_rounded_numbers(monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((16, 32), (32, 8)))
+    narrow = gradient_of_a_product(a, b)
+
+    def refuse(spec, a, b):
+        raise jax.errors.JaxRuntimeError("Unsupported element type for DotThunk")
+
+    with monkeypatch.context() as patch:
+        models.precision.multiplies_bfloat16.cache_clear()
+        patch.setattr(models.precision, "by_rows", refuse)
+        assert not models.precision.multiplies_bfloat16()
+        wide = gradient_of_a_product(a, b)
+    models.precision.multiplies_bfloat16.cache_clear()
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-5), narrow, wide)
