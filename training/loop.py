@@ -92,12 +92,13 @@ def starting_state(
 
 
 def counted_until(workdir: Path, checkpoints: Checkpoints, start: int) -> Ledger:
-    """What was spent until the step that a run goes on from."""
+    """What was spent until the step that a run goes on from.
+
+    A checkpoint from before they were told has a record of its step instead.
+    """
     spent = checkpoints.metrics(start) if start else {}
-    if start and not spent.keys() & set(
-        SPENT
-    ):  # of a version whose checkpoints all had a record, and were told nothing
-        spent = [record for record in read_records(workdir) if "tokens" in record][-1]
+    if start and "tokens" not in spent:
+        spent = next((record for record in reversed(read_records(workdir)) if "tokens" in record), {})
     return Ledger.of(spent)
 
 
