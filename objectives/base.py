@@ -4,6 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from batch import VOID, Batch, InputError, Inputs, Mean, Output, Targets, Vocab, weighted_mean

@@ -186,6 +186,7 @@ DAMAGES = {
     "one bit": lambda folder: flip(largest(folder)),
     "missing": lambda folder: largest(folder).unlink(),
     "empty": lambda folder: (shutil.rmtree(folder), folder.mkdir()),
+    "empty but for its manifest": lambda folder: (shutil.rmtree(folder), folder.mkdir(), (folder / MANIFEST).touch()),
     "manifest": lambda folder: (folder / MANIFEST).write_text(""),
     "cut manifest": cut_manifest,
     "added file": add_file,

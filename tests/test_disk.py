@@ -39,17 +39,18 @@ def state(step):
 
 
 def test_a_save_that_does_not_fit_is_one_sentence_and_the_one_before_it_is_kept(tmp_path):
+    states = {step: state(step) for step in (1, 2, 3)}  # what is compiled for them is kept in files too
     with Checkpoints(tmp_path) as checkpoints:
         with room(100_000), pytest.raises(InputError) as caught:
-            checkpoints.save(1, state(1))
+            checkpoints.save(1, states[1])
             checkpoints.wait()
         assert "step 1: its checkpoint cannot be written" in str(caught.value)
         assert "; there is none before it; make room" in str(caught.value)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(2, state(2))
+        checkpoints.save(2, states[2])
         checkpoints.wait()
         with room(100_000), pytest.raises(InputError) as caught:
-            checkpoints.save(3, state(3))
+            checkpoints.save(3, states[3])
             checkpoints.wait()
         assert str(caught.value) == (
             f"step 3: its checkpoint cannot be written to {checkpoints.folder} ({os.strerror(errno.EFBIG)}); the "
@@ -57,9 +58,9 @@ def test_a_save_that_does_not_fit_is_one_sentence_and_the_one_before_it_is_kept(
         )
     assert Checkpoints(tmp_path).steps == [2]
     step, restored = Checkpoints(tmp_path).restore({"params": {"kernel": jnp.zeros(1 << 16)}})
-    assert step == 2 and (restored["params"]["kernel"] == state(2)["params"]["kernel"]).all()
+    assert step == 2 and (restored["params"]["kernel"] == states[2]["params"]["kernel"]).all()
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(3, state(3))
+        checkpoints.save(3, states[3])
     assert sorted(folder.name for folder in checkpoints.folder.iterdir()) == ["3"]
 
 
@@ -84,7 +85,7 @@ def test_a_run_whose_disk_fills_stops_with_the_last_good_checkpoint_and_goes_on_
 
 
 def fill(workdir):
-    with Records(workdir, 0) as records, room(1000):
+    with room(1000), Records(workdir, 0) as records:
         for step in range(1, 100):
             records.write(step, {"loss": 1.0})
 

@@ -95,12 +95,14 @@ def starting_state(
 
 
 def counted_until(workdir: Path, checkpoints: Checkpoints, start: int) -> Ledger:
-    """What was spent until the step that a run goes on from."""
-    if not start:
-        return Ledger()
-    spent = checkpoints.metrics(start)
-    if "tokens" not in spent:  # of a version that told its checkpoints nothing, and wrote a record for each
-        spent = [each for each in read_records(workdir) if "tokens" in each and each["step"] <= start][-1]
+    """What was spent until the step that a run goes on from.
+
+    A checkpoint from before they were told has a record of its step instead.
+    """
+    spent = checkpoints.metrics(start) if start else {}
+    if start and "tokens" not in spent:
+        records = [record for record in read_records(workdir) if "tokens" in record and record["step"] <= start]
+        spent = records[-1] if records else {}
     return Ledger.of(spent)
 
 
