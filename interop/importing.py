@@ -9,7 +9,6 @@ from typing import Any
 import jax
 
 from batch import InputError
-from data.config import DataConfig
 from data.tokenizer import AnyTokenizer
 from interop.config_export import to_config
 from interop.config_import import read_config, to_experiment
@@ -55,15 +54,11 @@ def import_folder(folder: Path, fields: Sequence[tuple[str, str]] = (), *, allow
 
 
 def _remembered(folder: Path, values: dict[str, Any], tokenizer: AnyTokenizer) -> Experiment | None:
-    """The experiment that our own export wrote beside config.json, unless the two no longer agree.
-
-    Where its corpora were cached is not taken over: what is fetched from others names no folder to write to.
-    """
+    """The experiment that our own export wrote beside config.json, unless the two no longer agree."""
     try:
         experiment = from_dict(json.loads((folder / EXPERIMENT).read_text()))
         described = to_config(experiment, tokenizer.vocab, values["vocab_size"])
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return None
     same = all(values.get(name) == value for name, value in described.items())
-    data = dataclasses.replace(experiment.data, cache=DataConfig.cache)
-    return dataclasses.replace(experiment, init_from=None, data=data) if same else None
+    return dataclasses.replace(experiment, init_from=None) if same else None

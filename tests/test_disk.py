@@ -85,7 +85,7 @@ def test_a_run_whose_disk_fills_stops_with_the_last_good_checkpoint_and_goes_on_
 
 
 def fill(workdir):
-    with room(1000), Records(workdir, 0) as records:
+    with Records(workdir, 0) as records, room(1000):
         for step in range(1, 100):
             records.write(step, {"loss": 1.0})
 

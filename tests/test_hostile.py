@@ -1,4 +1,4 @@
-"""What comes from others is data: nothing of it runs, nothing is read or written elsewhere, no size is believed."""
+"""What comes from others is data: nothing of it runs, nothing is read elsewhere, no size is believed."""
 
 import ast
 import hashlib
@@ -39,7 +39,7 @@ def export_small(folder):
 
     tokenizer, model = Tokenizer("bytes"), BertConfig(1, 1, 2, 2, 0.0, 0.0, max_length=4)
     params = jax.tree.map(np.asarray, initialize(build(model, tokenizer.vocab.size), jax.random.key(0)))
-    data = DataConfig(corpus="theirs.txt", cache="/theirs/cache", length=4)
+    data = DataConfig(corpus="theirs.txt", length=4)
     folder.mkdir()
     export(Experiment(model, MaskedLm(), data), params, tokenizer, 1, folder)
 
@@ -100,12 +100,6 @@ def test_json_that_is_made_to_harm_is_one_sentence(hf, name, content):
 def test_a_description_of_ours_that_is_none_is_passed_over(hf, content):
     (hf / "orderly.json").write_text(content)
     assert import_folder(hf).experiment.data.corpus == DataConfig.corpus
-
-
-def test_a_description_of_ours_names_no_folder_to_write_to(hf):
-    assert json.loads((hf / "orderly.json").read_text())["data"]["cache"] == "/theirs/cache"
-    found = import_folder(hf).experiment
-    assert found.data.length == 4 and found.data.cache == DataConfig.cache
 
 
 def safe(header, data=b"", size=None):
