@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -152,9 +153,10 @@ def test_parameters_of_the_host_come_to_lie_as_those_that_are_born():
     [(MeshConfig(), (8, 1, 1)), (MeshConfig(4, 2), (4, 2, 1)), (MeshConfig(fsdp=2, tensor=2), (2, 2, 2))],
 )
 def test_the_axis_of_data_takes_what_the_others_leave(mesh, shape, monkeypatch):
+    asked, stand_in = [], jax.make_mesh((1, 1, 1), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
     monkeypatch.setattr(jax, "device_count", lambda: 8)
-    monkeypatch.setattr(jax, "make_mesh", lambda *arguments, **_: arguments)
-    assert make_mesh(mesh) == (shape, AXES)
+    monkeypatch.setattr(jax, "make_mesh", lambda *arguments, **_: asked.append(arguments) or stand_in)
+    assert make_mesh(mesh) is stand_in and asked == [(shape, AXES)]
 
 
 @pytest.mark.parametrize(
@@ -214,8 +216,8 @@ def test_no_axis_is_negative_or_empty():
 
 
 @pytest.mark.parametrize("model", ["bert", "xlnet_memory"])
-def test_what_enters_each_layer_is_held_to_its_rows(model):
-    """Whatever XLA would choose by itself: the constraint stands in the body of the scan, forwards and backwards."""
+def test_rows_layers_and_gradients_are_held_in_their_places(model):
+    """Whatever XLA would choose by itself; what enters a layer in the body of the scan, forwards and backwards."""
     config = cases.MODELS[model]
     objective, batch = cases.OBJECTIVES["masked"], cases.text(config)
     optimizer = make_optimizer(OptimizerConfig())
@@ -224,18 +226,21 @@ def test_what_enters_each_layer_is_held_to_its_rows(model):
     held = []
     for each in (None, mesh):
         step = make_train_step(cases.build(config), objective, cases.VOCAB, optimizer, mesh=each)
-        held.append(constraints(jax.make_jaxpr(step)(state, batch, 0).jaxpr, inside=False))
-    rows = (*batch.tokens.shape, config.model_dim)
-    assert not held[0] and held[1].count(rows) >= 2
+        held.append(constraints(jax.make_jaxpr(step)(state, batch, 0).jaxpr))
+    rows, split = (*batch.tokens.shape, config.model_dim), ("data", "fsdp")
+    assert not held[0] and held[1].count((True, rows, split)) >= 2
+    assert (False, batch.tokens.shape, split) in held[1], "what the objective shows"
+    up = state.params["layers"]["mlp"]["up"]["kernel"].shape
+    assert (False, up, None) in held[1], "gradients"
 
 
-def constraints(jaxpr, *, inside: bool) -> list[tuple[int, ...]]:
-    """The shapes that are held to their rows inside of scans."""
+def constraints(jaxpr, inside=False) -> list[tuple[bool, tuple[int, ...], Any]]:
+    """What is held in place: whether inside of a scan, its shape, and what splits its first axis."""
     found = []
     for equation in jaxpr.eqns:
-        if inside and equation.primitive.name == "sharding_constraint":
-            assert equation.params["sharding"].spec[0] == ("data", "fsdp")
-            found.append(equation.outvars[0].aval.shape)
+        if equation.primitive.name == "sharding_constraint":
+            spec = equation.params["sharding"].spec
+            found.append((inside, equation.outvars[0].aval.shape, spec[0] if len(spec) else None))
         for inner in jaxprs_in_params(equation.params):
-            found += constraints(inner, inside=inside or equation.primitive.name == "scan")
+            found += constraints(inner, inside or equation.primitive.name == "scan")
     return found
