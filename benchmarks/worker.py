@@ -15,6 +15,8 @@ from jaxtyping import Float64
 Clock = Literal["wall", "cpu"]
 CLOCKS: dict[Clock, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # an accelerator's memory is for all of them
+
 STATUS, REFRESH = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
