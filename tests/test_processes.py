@@ -63,6 +63,20 @@ def test_a_run_of_two_processes_goes_on_with_four_after_one_was_killed_and_ends_
     assert_same_run(workdir, straight)
 
 
+def test_a_signal_to_one_process_stops_all_of_them_at_one_step(tmp_path):
+    total, workdir = 100_000, tmp_path / "run"
+    given = [f"--config.optimizer.total_steps={total}", f"--config.training.eval_every={total}"]
+    given += ["--config.training.save_every=5", "--config.training.keep=9"]
+    two = start_all(2, f"--config={commands.write_config(tmp_path)}:gpt", f"--workdir={workdir}", *given)
+    wait_for_checkpoint(workdir, two)
+    two[1].terminate()
+    first, second = (commands.finish(process) for process in two)
+    assert [first.code, second.code] == [0, 0], (first.err, second.err)
+    latest = Checkpoints(workdir).latest
+    assert f"stopped after step {latest} of {total}, which is saved\nresume with: " in first.out
+    assert "resume with" not in second.out, "the first speaks for all"
+
+
 def assert_same_run(one, other):
     """The same text, the same losses, the same parameters but key biases, at every checkpoint."""
     records = [commands.records(one), commands.records(other)]

@@ -19,6 +19,7 @@ from batch import InputError
 from training.config import Experiment
 from training.interrupt import Interrupted
 from training.overrides import override
+from training.processes import is_first
 
 Value = TypeVar("Value")
 
@@ -201,7 +202,8 @@ def _run(main: Callable[[Any], int | None], parse: Callable[[Sequence[str]], Any
                 print(f"error: {_printable(str(error))}", file=sys.stderr)
                 sys.exit(1)
             except Interrupted as stopped:
-                print(f"{stopped}\nresume with: {shlex.join([sys.orig_argv[0], *sys.argv])}", flush=True)
+                if is_first():
+                    print(f"{stopped}\nresume with: {shlex.join([sys.orig_argv[0], *sys.argv])}", flush=True)
                 sys.exit(0)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
