@@ -4,13 +4,14 @@ Every function here runs in a process of its own; torch is imported in those tha
 """
 
 import dataclasses
+import importlib
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from batch import Batch, Vocab
+from batch import Batch, InputError, Vocab
 from benchmarks.worker import Held
 from interop.config_export import to_config
 from models import BertConfig, GptConfig, XlnetConfig, build_model
@@ -111,14 +112,21 @@ def _peak() -> int | None:
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
+def installed(name: str) -> Any:
+    """A library of the extra `parity`. Raises InputError where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise InputError(f"{name} is not installed: pip install -e '.[parity]'.") from None
+
+
 def theirs(shape: Shape, name: Name, autocast: bool, everywhere: bool, compiled: bool) -> Held:
     """Their step on the same objective: forward and backward pass, clipping and AdamW, on one batch.
 
     The mask is drawn before. BERT's head is computed at all L positions if `everywhere`, as its class for masked
     language modeling does, or else where a target is.
     """
-    import torch
-
+    torch = installed("torch")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = peer(shape, name).to(device).train()
     inputs = {name: torch.as_tensor(x, device=device) for name, x in peer_inputs(shape, name).items()}
@@ -148,8 +156,7 @@ def _everywhere(model: Any, inputs: dict[str, Any]) -> Any:
 
 
 def _where_asked(model: Any, inputs: dict[str, Any]) -> Any:
-    import torch
-
+    torch = installed("torch")
     asked = inputs["labels"] >= 0
     hidden = model.bert(inputs["input_ids"]).last_hidden_state[asked]
     return torch.nn.functional.cross_entropy(model.cls(hidden), inputs["labels"][asked])
@@ -157,8 +164,7 @@ def _where_asked(model: Any, inputs: dict[str, Any]) -> Any:
 
 def peer(shape: Shape, name: Name) -> Any:
     """Their model of these shapes, with the attention that the library chooses for itself."""
-    import transformers
-
+    transformers = installed("transformers")
     transformers.logging.set_verbosity_error()
     values = to_config(shape.experiment(name, "float32"), shape.vocab, shape.vocab_size)
     cls, config = {
@@ -204,8 +210,7 @@ def our_product(size: int, precision: Precision) -> Held:
 
 def their_product(size: int, autocast: bool) -> Held:
     """A square product in torch."""
-    import torch
-
+    torch = installed("torch")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if autocast else torch.float32)
 
