@@ -21,6 +21,14 @@ from training.interrupt import SIGNALS, Interrupt, Interrupted
 RARELY = {"training": {"log_every": 4, "keep": 1}}  # 7 is no step that is recorded or saved
 
 
+@pytest.fixture(autouse=True)
+def _heard():
+    """Ctrl-C is heard, also where the tests were started in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     return commands.write_config(tmp_path_factory.mktemp("interrupt"))
