@@ -5,7 +5,7 @@ Every function here runs in a process of its own; torch is imported in those tha
 
 import dataclasses
 import importlib
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,21 @@ from training.state import init_state
 from training.step import make_train_step
 
 Name = Literal["bert", "gpt", "xlnet"]
+
+
+class Peer(NamedTuple):
+    """Where a model is in transformers."""
+
+    module: str
+    model: str
+    config: str
+
+
+PEERS: dict[Name, Peer] = {
+    "bert": Peer("transformers.models.bert.modeling_bert", "BertForMaskedLM", "BertConfig"),
+    "gpt": Peer("transformers.models.gpt2.modeling_gpt2", "GPT2LMHeadModel", "GPT2Config"),
+    "xlnet": Peer("transformers.models.xlnet.modeling_xlnet", "XLNetLMHeadModel", "XLNetConfig"),
+}
 OPTIMIZER = OptimizerConfig(warmup_steps=0, schedule="constant", peak_rate=1e-4)
 
 
@@ -167,13 +182,9 @@ def peer(shape: Shape, name: Name) -> Any:
     transformers = installed("transformers")
     transformers.logging.set_verbosity_error()
     values = to_config(shape.experiment(name, "float32"), shape.vocab, shape.vocab_size)
-    cls, config = {
-        "bert": ("BertForMaskedLM", "BertConfig"),
-        "gpt": ("GPT2LMHeadModel", "GPT2Config"),
-        "xlnet": ("XLNetLMHeadModel", "XLNetConfig"),
-    }[name]
     values = {field: value for field, value in values.items() if field not in ("architectures", "model_type")}
-    return getattr(transformers, cls)(getattr(transformers, config)(**values, use_cache=False))
+    config = getattr(transformers, PEERS[name].config)(**values, use_cache=False)
+    return getattr(transformers, PEERS[name].model)(config)
 
 
 def peer_inputs(shape: Shape, name: Name) -> dict[str, np.ndarray]:
