@@ -18,7 +18,7 @@ from unittest import mock
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 import training.loop
 from benchmarks.timing import REPEATS, conditions, facts, middle_half, quartiles
@@ -128,6 +128,7 @@ def measure(size: str, name: str) -> Row:
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)  # of checkpoints; the commands are as quiet
     print(f"{conditions()}, {STEPS.value} steps\n")
     print("| size | model | bare step, ms (quartiles) | loop / bare (quartiles) | waited for data (quartiles) |")
     print("|---|---|---|---|---|")
