@@ -23,6 +23,7 @@ FILES = {
     "a/b.md": "三\n".encode(),
     "a-b.txt.gz": gzip.compress(b"four\n\nfive\n", mtime=0),
     "sub/c.jsonl": (json.dumps({"text": "six\nseven"}) + "\n").encode(),
+    "e.txt/f.md": b"a folder may be called like a file\n",
     "sub/.hidden/d.txt": b"no\n",
     "sub/image.png": b"\x89PNG\0",
 }
@@ -142,38 +143,39 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
 
 @pytest.fixture
 def host(tmp_path, store):
-    """The address of a server of the folder `here`, and what it was asked."""
+    """The address of a server of the folder `here`."""
     pytest.importorskip("aiohttp")
 
-    asked: list[str] = []
-
     class Handler(http.server.SimpleHTTPRequestHandler):
+        def end_headers(self):
+            if ".gz" in self.path:
+                self.send_header("Content-Encoding", "gzip")  # as Apache says of such files
+            super().end_headers()
+
         def log_message(self, *_):
-            asked.append(f"{self.command} {self.path}")
+            pass
 
     serve = functools.partial(Handler, directory=str(tmp_path / "here"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a-b.txt.gz", "sub/c.jsonl"])
 def test_a_server_of_files_is_a_store(tmp_path, host, name):
-    address, asked = host
-    here = opened(tmp_path, tmp_path / "here" / name)
+    here, told = opened(tmp_path, tmp_path / "here" / name), []
     for _ in range(2):
-        there = opened(tmp_path, f"{address}/{name}?token=[1]*")
+        there = opened(tmp_path, f"{host}/{name}?token=[1]*", told.append)
         assert there.digest == here.digest and list(there.documents()) == list(here.documents())
-    assert sum(line.startswith("GET") for line in asked) == 1, asked
+    assert len(told) == 1
 
 
 def test_a_server_without_the_file_or_without_an_answer_is_named(tmp_path, host, monkeypatch):
-    address, _ = host
     with pytest.raises(InputError, match=r"data.corpus=http://.*/none.txt: .*404"):
-        opened(tmp_path, f"{address}/none.txt")
+        opened(tmp_path, f"{host}/none.txt")
     monkeypatch.setattr(remote, "READ", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes the question, and says nothing
         with pytest.raises(InputError, match=r"cannot be fetched \(.*[Tt]imeout.*the network\."):
