@@ -35,6 +35,7 @@ class Contestant:
     args: tuple[Any, ...]
     imports: tuple[str, ...] = ()  # what it imports before its memory is counted
     everywhere: bool = True  # whether it is here, with a GPU or without
+    as_installed: bool = False  # what a user of theirs has who does nothing: the fastest of these is the measure
 
 
 def contest(running: Sequence[Contestant]) -> tuple[Float64[np.ndarray, "R K"], list[Cost]]:

@@ -20,6 +20,7 @@ from models.precision import Precision, contract
 from objectives import CausalLm, MaskedLm, PermutationLm
 from training.config import Experiment, OptimizerConfig
 from training.optimizer import make_optimizer
+from training.pages import keep_pages
 from training.state import init_state
 from training.step import make_train_step
 
@@ -109,6 +110,7 @@ class Shape:
 
 def ours(shape: Shape, name: Name, precision: Precision) -> Held:
     """Our step: corruption, forward and backward pass, clipping and AdamW, on one batch."""
+    keep_pages()  # as every command of ours does
     e = shape.experiment(name, precision)
     model = build_model(e.model, shape.vocab_size, precision=precision, remat=e.remat)
     optimizer = make_optimizer(e.optimizer)
@@ -135,12 +137,14 @@ def installed(name: str) -> Any:
         raise InputError(f"{name} is not installed: pip install -e '.[parity]'.") from None
 
 
-def theirs(shape: Shape, name: Name, autocast: bool, everywhere: bool, compiled: bool) -> Held:
+def theirs(shape: Shape, name: Name, autocast: bool, everywhere: bool, compiled: bool, kept: bool = False) -> Held:
     """Their step on the same objective: forward and backward pass, clipping and AdamW, on one batch.
 
     The mask is drawn before. BERT's head is computed at all L positions if `everywhere`, as its class for masked
-    language modeling does, or else where a target is.
+    language modeling does, or else where a target is. If `kept`, the C library keeps pages for them as it does for us.
     """
+    if kept:
+        keep_pages()
     torch = installed("torch")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = peer(shape, name).to(device).train()

@@ -1,4 +1,4 @@
-"""The cross-entropy over a vocabulary, for every objective: few logits are there at a time."""
+"""The cross-entropy over a vocabulary, for every objective: there are never more logits than memory is meant for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from batch import Output, Targets
 
-NEAR, FAR = 2**20, 2**26
-"""Logits that are there at once: as many as stay near a CPU's cores; on an accelerator, a quarter of a GiB of them."""
+AT_ONCE = 2**26
+"""Logits that are there at once: a quarter of a GiB of them."""
 
 Surprise = tuple[Float[Array, "B P"], Bool[Array, "B P"]]
 
@@ -19,9 +19,9 @@ Surprise = tuple[Float[Array, "B P"], Bool[Array, "B P"]]
 def surprises(model: Any, hidden: Float[Array, "B P D"], labels: Int[Array, "B P"]) -> Surprise:
     """The negative log-likelihood of each label in nats, and whether it is the most probable token.
 
-    The logits [B, P, V] of a batch are the largest array of a step by far. They are computed a few slots at a time, and
-    again in the backward pass, which keeps their normalizers alone: writing them to memory and reading them back takes
-    longer. All rows have their part in each, so that rows on different devices stay there.
+    The logits [B, P, V] of a batch are the largest array of a step by far. Where they are more than `AT_ONCE`, they are
+    computed a few slots at a time, and again in the backward pass, which keeps their normalizers alone: that costs a
+    product more, and bounds the memory. All rows have their part in each, so that rows on different devices stay there.
     """
     if isinstance(model, Once):
         return model.judged(hidden, labels)
@@ -54,7 +54,7 @@ class Once:
 def slots_at_once(model: Any, hidden: Float[Array, "B P D"]) -> int:
     """How many slots of each row are judged at a time."""
     rows, _, vocab_size = jax.eval_shape(model.logits, hidden).shape
-    return max(1, (NEAR if jax.default_backend() == "cpu" else FAR) // (rows * vocab_size))
+    return max(1, AT_ONCE // (rows * vocab_size))
 
 
 def in_parts(

@@ -20,6 +20,7 @@ from data.remote import check_local
 from training.config import Experiment
 from training.interrupt import Interrupted
 from training.overrides import override
+from training.pages import keep_pages
 from training.processes import is_first
 
 Value = TypeVar("Value")
@@ -219,4 +220,5 @@ def _run(main: Callable[[Any], int | None], parse: Callable[[Sequence[str]], Any
 
         return call
 
+    keep_pages()
     app.run(guarded(main), flags_parser=guarded(parse))
