@@ -28,9 +28,7 @@ def surprises(model: Any, hidden: Float[Array, "B P D"], labels: Int[Array, "B P
 
     def judge(hidden: Float[Array, "B P D"], labels: Int[Array, "B P"]) -> Surprise:
         logits = model.logits(hidden)
-        own = jnp.arange(logits.shape[-1])[None, None] == labels[:, :, None]
-        of_label = jnp.where(own, logits, 0.0).sum(axis=-1)
-        return log_normalizer(logits) - of_label, is_largest(jax.lax.stop_gradient(logits), labels)
+        return surprise(logits, labels), is_largest(jax.lax.stop_gradient(logits), labels)
 
     return in_parts(judge, hidden, labels, slots_at_once(model, hidden))
 
@@ -85,19 +83,21 @@ def is_largest(logits: Float[Array, "B P V"], labels: Int[Array, "B P"]) -> Bool
 
 
 @jax.custom_vjp
-def log_normalizer(logits: Float[Array, "B P V"]) -> Float[Array, "B P"]:
-    """What log p and a logit differ by; its backward pass reads nothing but the logits and the result."""
-    return jax.nn.logsumexp(logits, axis=-1)
+def surprise(logits: Float[Array, "B P V"], labels: Int[Array, "B P"]) -> Float[Array, "B P"]:
+    """-log softmax(logits) of the labels; its backward pass reads nothing but the logits and their normalizers."""
+    return _forward(logits, labels)[0]
 
 
-def _forward(logits):
-    found = checkpoint_name(log_normalizer(logits), "normalizer")
-    return found, (logits, found)
+def _forward(logits, labels):
+    normalizer = checkpoint_name(jax.nn.logsumexp(logits, axis=-1), "normalizer")
+    own = jnp.take_along_axis(logits, labels[:, :, None], axis=-1)[:, :, 0]
+    return normalizer - own, (logits, labels, normalizer)
 
 
 def _backward(residuals, cotangent):
-    logits, found = residuals
-    return (cotangent[:, :, None] * jnp.exp(logits - found[:, :, None]),)
+    logits, labels, normalizer = residuals
+    own = jnp.arange(logits.shape[-1])[None, None] == labels[:, :, None]
+    return cotangent[:, :, None] * (jnp.exp(logits - normalizer[:, :, None]) - own), None
 
 
-log_normalizer.defvjp(_forward, _backward)
+surprise.defvjp(_forward, _backward)
