@@ -60,7 +60,7 @@ def _document(path: Path) -> Any:
         raise InputError(f"{path} is not SQuAD's JSON ({error}); give a file that is.") from None
 
 
-def _records(document: Any, path: Path) -> Iterator[tuple[str, dict, str]]:
+def _records(document: Any, path: Path) -> Iterator[tuple[str, Any, str]]:
     """The context, the record and the place of every question; a list of articles stands alone, or under `data`."""
     bare = isinstance(document, list)
     articles = document if bare else _list(document, f"{path}: the document", "data")
@@ -78,7 +78,7 @@ def _records(document: Any, path: Path) -> Iterator[tuple[str, dict, str]]:
                 yield context, record, f"{spot}.qas[{number}]"
 
 
-def _question(context: str, record: dict, where: str) -> Question:
+def _question(context: str, record: Any, where: str) -> Question:
     name = _text(record, where, "id", "query_id")
     question = _text(record, where, "question", "query_text")
     impossible = record.get("is_impossible", False)
