@@ -15,6 +15,7 @@ ALLOWED = {
     "models": {"batch"},
     "data": {"batch"},
     "training": {"batch", "objectives", "models", "data"},
+    "finetuning": {"batch", "objectives", "models", "data", "training"},
     "ablation": {"batch", "objectives", "models", "data", "training", "evaluation"},
     "report": {"batch", "evaluation", "ablation"},
     "configs": {"batch", "objectives", "models", "data", "training", "evaluation", "ablation"},

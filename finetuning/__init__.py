@@ -1,0 +1,1 @@
+"""Fine-tuning: what a pretrained model is worth to tasks that come with labels."""
