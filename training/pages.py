@@ -25,7 +25,7 @@ def keep_pages() -> bool:
 
 def computes_on_cpu() -> bool:
     """Whether JAX will find no other device, without looking for one: that would be too early for several processes."""
-    if jax.config.jax_platforms:
-        return jax.config.jax_platforms.split(",")[0] == "cpu"
+    if platforms := jax.config.jax_platforms:  # pyright: ignore[reportAttributeAccessIssue] - made when jax is imported
+        return platforms.split(",")[0] == "cpu"
     plugins = importlib.metadata.entry_points(group="jax_plugins")
     return not plugins and importlib.util.find_spec("libtpu") is None
