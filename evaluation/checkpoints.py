@@ -14,11 +14,11 @@ from data.tokenizer import AnyTokenizer
 from evaluation.blocks import read_text
 from evaluation.passes import Subject
 from models import build_model
-from models.parameters import initialize
+from models.parameters import abstract_params, initialize
 from training.checkpoint import Checkpoints
 from training.config import Experiment
 from training.keys import named_key
-from training.workdir import check_corpus, stored_experiment, stored_identity, stored_tokenizer
+from training.workdir import check_corpus, opened_experiment, stored_identity, stored_tokenizer
 
 Report = Callable[[str], None]
 
@@ -59,12 +59,12 @@ class Text:
 
 def open_checkpoint(workdir: Path, which: str) -> Checkpoint:
     """The checkpoint `which` ("latest", "best" or a step) of a run. Raises InputError where there is none."""
-    experiment, tokenizer = stored_experiment(workdir), stored_tokenizer(workdir)
+    experiment, tokenizer = opened_experiment(workdir), stored_tokenizer(workdir)
     assert tokenizer is not None, "there is an experiment"
     step = Checkpoints(workdir).resolve(which)
-    params = jax.tree.map(jnp.asarray, Checkpoints(workdir).restore_params(step))
     size = tokenizer.vocab.size
     model = build_model(experiment.model, size, precision=experiment.precision, remat=experiment.remat)
+    params = jax.tree.map(jnp.asarray, Checkpoints(workdir).restore_params(step, abstract_params(model)))
     subject = Subject(experiment.model, model, params, experiment.objective, tokenizer.vocab)
     return Checkpoint(workdir, step, experiment, tokenizer, subject)
 

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -100,6 +101,18 @@ def test_json_that_is_made_to_harm_is_one_sentence(hf, name, content):
 def test_a_description_of_ours_that_is_none_is_passed_over(hf, content):
     (hf / "orderly.json").write_text(content)
     assert import_folder(hf).experiment.data.corpus == DataConfig.corpus
+
+
+@pytest.mark.parametrize("name", ["config.json", "orderly.json", "model.safetensors", "tokenizer.json", "other"])
+def test_what_would_be_read_for_ever_is_not_begun(hf, name):
+    (hf / name).unlink(missing_ok=True)
+    (hf / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name} is neither a file nor a folder; remove it"):
+        import_folder(hf)
+    (hf / name).unlink()
+    os.mkfifo(hf / name)
+    with pytest.raises(InputError, match=f"{name} is neither a file nor a folder; remove it"):
+        import_folder(hf)
 
 
 def safe(header, data=b"", size=None):

@@ -1,12 +1,13 @@
 """The folder of a run: what experiment it holds, so that nothing else is ever continued in it."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from batch import InputError
-from data.prepare import Prepared
+from data.prepare import Prepared, with_known_cache
 from data.tokenizer import AnyTokenizer, load_tokenizer
 from training.config import Experiment, flat, from_dict, to_dict
 from training.processes import is_first
@@ -24,6 +25,12 @@ def stored_experiment(workdir: Path) -> Experiment:
         raise
     except (TypeError, ValueError, AttributeError) as error:
         raise _damaged(workdir / FILE, error) from error
+
+
+def opened_experiment(workdir: Path) -> Experiment:
+    """The experiment of a run whose data is to be read again. The run may be a stranger's: see `with_known_cache`."""
+    experiment = stored_experiment(workdir)
+    return dataclasses.replace(experiment, data=with_known_cache(experiment.data))
 
 
 def stored_tokenizer(workdir: Path) -> AnyTokenizer | None:
