@@ -177,8 +177,10 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            where, reason = f"line {number} of {path}", f"{error.msg} at column {error.colno}"
+        except (ValueError, RecursionError) as error:  # too many digits, or too deep, are no errors of JSON
+            where, reason = f"line {number} of {path}", str(error).partition(";")[0]
+            if isinstance(error, json.JSONDecodeError):
+                reason = f"{error.msg} at column {error.colno}"
             raise InputError(
                 f"data.corpus: {where} is not JSON ({reason}); every line of a .jsonl file is one object."
             ) from None

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import tensorstore as ts
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from batch import InputError
@@ -128,6 +128,8 @@ def test_any_file_is_a_corpus_or_refused(tmp_path, name):
     config = DataConfig(str(tmp_path / name), cache=str(tmp_path / "cache"))
 
     @fuzzed
+    @example(b"[" * 10_000)
+    @example(b"9" * 5_000)
     @given(st.one_of(damaged(original), st.binary(max_size=40)))
     def law(content):
         (tmp_path / name).write_bytes(content)

@@ -28,6 +28,7 @@ from models import BertConfig
 from models.parameters import initialize
 from objectives import MaskedLm
 from training.config import Experiment, to_dict
+from training.workdir import claim_imported, stored_identity
 
 ROOT = Path(__file__).parents[1]
 DEEP = "[" * 100_000
@@ -267,6 +268,13 @@ def test_a_stored_tokenizer_of_no_kind_or_of_no_model_is_refused(tmp_path, kind)
 def test_an_experiment_file_that_is_made_to_harm_is_one_sentence(tmp_path, content):
     (tmp_path / "experiment.json").write_text(content)
     assert "is damaged" in commands.run("evaluate.py", f"--workdir={tmp_path}").sentence
+
+
+def test_a_digest_that_is_no_text_is_that_of_no_corpus(tmp_path):
+    claim_imported(tmp_path, Experiment(BertConfig(), MaskedLm()), Tokenizer("bytes"))
+    values = json.loads((tmp_path / "experiment.json").read_text())
+    change(tmp_path / "experiment.json", identity={**values["identity"], "corpus_digest": []})
+    assert stored_identity(tmp_path)["corpus_digest"] == "[]"
 
 
 def test_an_experiment_is_of_our_classes_alone():

@@ -55,7 +55,9 @@ def identity(experiment: Experiment, tokenizer_digest: str, corpus_digest: str |
 def stored_identity(workdir: Path) -> dict[str, Any]:
     """The identity of the run that a workdir holds; fields that came after it have their defaults."""
     told = _read(workdir)["identity"]
-    return identity(stored_experiment(workdir), str(told.get("tokenizer_digest")), told.get("corpus_digest"))
+    corpus = told.get("corpus_digest")
+    corpus_digest = None if corpus is None else str(corpus)
+    return identity(stored_experiment(workdir), str(told.get("tokenizer_digest")), corpus_digest)
 
 
 def check_identity(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
