@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import optax
@@ -16,12 +16,13 @@ from data.tokenizer import AnyTokenizer
 from models import Model, build_model
 from objectives import plains
 from training.config import Experiment
-from training.heldout import EvalStep, make_eval_step, unigram_surprise
+from training.heldout import EvalStep, held_out, make_eval_step, unigram_surprise
 from training.keys import named_key
 from training.optimizer import make_optimizer
 from training.sharding import check_vocabulary
 from training.state import Start, make_start
 from training.step import TrainStep, make_train_step
+from training.workdir import Claimed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,47 @@ class Programs:
 
     start: Start
     step: TrainStep
-    evaluate: EvalStep
+    evaluate: Callable[..., Any]  # what `Trainable.measure` calls
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What the loop trains: pretraining's `Run`, or that of a task."""
+
+    @property
+    def experiment(self) -> Experiment: ...
+
+    @property
+    def prepared(self) -> Claimed:
+        """What the folder of the run is claimed with."""
+        ...
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation: ...
+
+    @property
+    def train(self) -> Stream: ...
+
+    @property
+    def mesh(self) -> Mesh | None: ...
+
+    @property
+    def least(self) -> str:
+        """The name of the measured value of which the best checkpoint has the least."""
+        ...
+
+    def programs(self) -> Programs: ...
+
+    def measure(self, programs: Programs, params: Any) -> dict[str, float]:
+        """What is measured on held-out data, by name."""
+        ...
+
+    def note(self, values: dict[str, float]) -> str:
+        """The measured values as a line for people says them."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +85,8 @@ class Run:
     train: Stream
     validation: Stream
     mesh: Mesh | None = None  # of the devices that it is trained on; None: one
+
+    least = "loss"
 
     @property
     def vocab(self) -> Vocab:
@@ -72,6 +115,16 @@ class Run:
         """The jitted evaluation of a batch, beside the unigrams of the training text; each call compiles anew."""
         surprise = unigram_surprise(self.prepared.train.counts)
         return make_eval_step(self.model, self.experiment.objective, self.vocab, surprise, self.mesh)
+
+    def measure(self, programs: Programs, params: Any) -> dict[str, float]:
+        """The loss on the validation split, in nats per target, and what is watched beside it."""
+        rows, batches = self.experiment.data.batch_size, self.experiment.training.eval_batches
+        evaluate: EvalStep = programs.evaluate
+        return held_out(evaluate, self.model, params, self.validation, rows, max_batches=batches, mesh=self.mesh)
+
+    def note(self, values: dict[str, float]) -> str:
+        """The held-out loss beside the unigrams'."""
+        return f"held-out loss {values['loss']:.3f}, unigram baseline {values['unigram_loss']:.3f}"
 
     def held_out(self, split: str) -> Stream:
         """The held-out stream of "validation" or "test"."""

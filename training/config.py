@@ -65,11 +65,13 @@ class TrainingConfig:
     eval_every: int = 200  # steps between held-out evaluations; the last step is always evaluated
     eval_batches: int = 0  # held-out batches an evaluation reads; 0: all of them
     save_every: int = 200
+    patience: int = 0  # evaluations in turn without a better one, after which the run ends; 0: it goes to its end
     keep: int = 1  # newest checkpoints kept, beside the best
     on_nonfinite: Literal["stop", "skip"] = "stop"  # the run, or leave out the step whose gradient is not finite
 
     def __post_init__(self):
-        for field, least in (("log_every", 1), ("eval_every", 1), ("eval_batches", 0), ("save_every", 1), ("keep", 1)):
+        counts = {"log_every": 1, "eval_every": 1, "eval_batches": 0, "save_every": 1, "patience": 0, "keep": 1}
+        for field, least in counts.items():
             value = getattr(self, field)
             if value < least:
                 raise InputError(f"training.{field}={value}: must be at least {least}.")

@@ -3,16 +3,26 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from batch import InputError
-from data.prepare import Prepared
 from data.tokenizer import AnyTokenizer, load_tokenizer
 from training.config import Experiment, flat, from_dict, to_dict
 from training.processes import is_first
 
 FILE = "experiment.json"
 TOKENIZER = "tokenizer"
+
+
+@runtime_checkable
+class Claimed(Protocol):
+    """What a run reads, as far as its folder must know it."""
+
+    @property
+    def tokenizer(self) -> AnyTokenizer: ...
+
+    @property
+    def corpus_digest(self) -> str: ...
 
 
 def stored_experiment(workdir: Path) -> Experiment:
@@ -51,14 +61,14 @@ def stored_identity(workdir: Path) -> dict[str, Any]:
     return identity(stored_experiment(workdir), str(told.get("tokenizer_digest")), told.get("corpus_digest"))
 
 
-def check_identity(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
+def check_identity(workdir: Path, experiment: Experiment, prepared: Claimed) -> None:
     """Raises InputError where a workdir holds another experiment, naming what differs."""
     if (workdir / FILE).exists():
-        own = identity(experiment, prepared.tokenizer_digest, prepared.corpus_digest)
+        own = identity(experiment, prepared.tokenizer.digest, prepared.corpus_digest)
         _compare(workdir, flat(stored_identity(workdir)), flat(own))
 
 
-def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
+def claim(workdir: Path, experiment: Experiment, prepared: Claimed) -> None:
     """Writes down whose folder this is. Raises InputError where it is another experiment's, or cannot be written."""
     check_identity(workdir, experiment, prepared)
     if is_first():
@@ -91,7 +101,7 @@ def unwritable(workdir: Path, error: OSError) -> InputError:
     return InputError(f"--workdir={workdir}: cannot be written ({error.strerror}); name another folder.")
 
 
-def check_corpus(workdir: Path, prepared: Prepared) -> None:
+def check_corpus(workdir: Path, prepared: Claimed) -> None:
     """Raises InputError where the corpus is no longer the one that the workdir's run was trained on.
 
     Imported parameters were trained on none of ours, so that any will do.
