@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import optax
@@ -14,64 +14,15 @@ from data.batches import Numbered, Stream, open_stream
 from data.prepare import Prepared, prepare
 from data.tokenizer import AnyTokenizer
 from models import Model, build_model
-from objectives import plains
+from objectives import TASK_OBJECTIVES, plains
 from training.config import Experiment
 from training.heldout import EvalStep, held_out, make_eval_step, unigram_surprise
 from training.keys import named_key
 from training.optimizer import make_optimizer
 from training.sharding import check_vocabulary
-from training.state import Start, make_start
+from training.state import make_start
 from training.step import TrainStep, make_train_step
-from training.workdir import Claimed
-
-
-@dataclasses.dataclass(frozen=True)
-class Programs:
-    """What is compiled of a run, at its first use; runs that differ in their seed alone can share it."""
-
-    start: Start
-    step: TrainStep
-    evaluate: Callable[..., Any]  # what `Trainable.measure` calls
-
-
-@runtime_checkable
-class Trainable(Protocol):
-    """What the loop trains: pretraining's `Run`, or that of a task."""
-
-    @property
-    def experiment(self) -> Experiment: ...
-
-    @property
-    def prepared(self) -> Claimed:
-        """What the folder of the run is claimed with."""
-        ...
-
-    @property
-    def model(self) -> Model: ...
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation: ...
-
-    @property
-    def train(self) -> Stream: ...
-
-    @property
-    def mesh(self) -> Mesh | None: ...
-
-    @property
-    def least(self) -> str:
-        """The name of the measured value of which the best checkpoint has the least."""
-        ...
-
-    def programs(self) -> Programs: ...
-
-    def measure(self, programs: Programs, params: Any) -> dict[str, float]:
-        """What is measured on held-out data, by name."""
-        ...
-
-    def note(self, values: dict[str, float]) -> str:
-        """The measured values as a line for people says them."""
-        ...
+from training.trainable import Programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +127,8 @@ def check_fit(experiment: Experiment) -> None:
             "data.validation=0.0: a run measures its loss on held-out text; set a share above 0, such as 0.05."
         )
     names = f"objective={type(objective).__name__} with model={type(model).__name__}"
+    if type(objective) in TASK_OBJECTIVES.values():
+        raise InputError(f"{names}: learns from the labels of a task, which text has not; use finetune.py.")
     if objective.query_stream and not model.two_streams:
         raise InputError(
             f"{names}: the model has no query stream to predict a token without seeing it; use XlnetConfig."

@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import math
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from batch import InputError
 from data.config import DataConfig
+from data.task import TaskData
 from models import MODELS, ModelConfig
 from models.trunk import Remat
-from objectives import OBJECTIVES, Composite, Objective
+from objectives import OBJECTIVES, TASK_OBJECTIVES, Composite, Objective
+
+Data = TypeVar("Data", DataConfig, TaskData)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +95,12 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Experiment(Generic[Data]):
+    """What is trained, on what and how: text in pretraining, the examples of a task in fine-tuning."""
+
     model: ModelConfig
     objective: Objective
-    data: DataConfig = DataConfig()
+    data: Data = DataConfig()  # pyright: ignore[reportAssignmentType]
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
     mesh: MeshConfig = MeshConfig()
@@ -115,7 +120,8 @@ class Experiment:
 
 TYPED: dict[str, dict[str, type]] = {
     "model": {config.__name__: config for config in MODELS},
-    "objective": {objective.__name__: objective for objective in OBJECTIVES.values()},
+    "objective": {objective.__name__: objective for objective in (OBJECTIVES | TASK_OBJECTIVES).values()},
+    "data": {TaskData.__name__: TaskData},  # text says none: there was nothing else once
 }
 """What may stand in a group that says which class it is of."""
 
@@ -138,7 +144,8 @@ def _plain(value: Any) -> Any:
 def from_dict(values: dict[str, Any]) -> Experiment:
     """The inverse of `to_dict`. Raises InputError on an unknown type or field."""
     groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig, "mesh": MeshConfig}
-    return Experiment(**{k: _group(k, v, groups.get(k)) if k in (*groups, *TYPED) else v for k, v in values.items()})
+    told = {k: None if k in TYPED and "type" in v else groups[k] for k, v in values.items() if k in groups}
+    return Experiment(**{k: _group(k, v, told.get(k)) if k in (*groups, *TYPED) else v for k, v in values.items()})
 
 
 def _group(group: str, values: dict[str, Any], cls: type | None = None) -> Any:

@@ -12,7 +12,6 @@ import numpy as np
 
 from batch import Batch, InputError, Mean
 from data.batches import digest
-from training.build import Programs, Trainable
 from training.checkpoint import Checkpoints
 from training.interrupt import Interrupt, Interrupted
 from training.ledger import SPENT, Ledger, Read
@@ -25,6 +24,7 @@ from training.progress import Part, Progress
 from training.sharding import place_batch
 from training.state import TrainState, abstract_state
 from training.step import Record
+from training.trainable import Programs, Trainable
 from training.workdir import claim
 
 

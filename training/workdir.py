@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from batch import InputError
+from data.task import TaskData
 from data.tokenizer import AnyTokenizer, load_tokenizer
 from training.config import Experiment, flat, from_dict, to_dict
 from training.processes import is_first
@@ -26,14 +27,14 @@ class Claimed(Protocol):
 
 
 def stored_experiment(workdir: Path) -> Experiment:
-    """The experiment that a workdir holds. Raises InputError where there is none."""
-    values = _read(workdir)["experiment"]
-    try:
-        return from_dict(values)
-    except InputError:
-        raise
-    except (TypeError, ValueError, AttributeError) as error:
-        raise _damaged(workdir / FILE, error) from error
+    """The experiment of pretraining that a workdir holds. Raises InputError where there is none."""
+    experiment = _stored(workdir)
+    if isinstance(experiment.data, TaskData):
+        raise InputError(
+            f"--workdir={workdir}: holds a model of the task {experiment.data.task}; name the pretrained run that it "
+            "was fine-tuned from."
+        )
+    return experiment
 
 
 def stored_tokenizer(workdir: Path) -> AnyTokenizer | None:
@@ -49,8 +50,8 @@ def identity(experiment: Experiment, tokenizer_digest: str, corpus_digest: str |
     values = to_dict(experiment)
     for changeable in ("training", "mesh", "init_from", "remat"):
         values.pop(changeable)
-    for path in ("cache", "corpus"):
-        values["data"].pop(path)
+    for path in ("cache", "corpus", "folder"):
+        values["data"].pop(path, None)
     values |= {"corpus_digest": corpus_digest, "tokenizer_digest": tokenizer_digest}
     return json.loads(json.dumps(values))
 
@@ -58,7 +59,7 @@ def identity(experiment: Experiment, tokenizer_digest: str, corpus_digest: str |
 def stored_identity(workdir: Path) -> dict[str, Any]:
     """The identity of the run that a workdir holds; fields that came after it have their defaults."""
     told = _read(workdir)["identity"]
-    return identity(stored_experiment(workdir), str(told.get("tokenizer_digest")), told.get("corpus_digest"))
+    return identity(_stored(workdir), str(told.get("tokenizer_digest")), told.get("corpus_digest"))
 
 
 def check_identity(workdir: Path, experiment: Experiment, prepared: Claimed) -> None:
@@ -112,6 +113,16 @@ def check_corpus(workdir: Path, prepared: Claimed) -> None:
             f"--workdir={workdir}: data.corpus has changed since training (now {prepared.corpus_digest[:16]}, then "
             f"{str(stored)[:16]}): its held-out text may have been trained on; restore the corpus."
         )
+
+
+def _stored(workdir: Path) -> Experiment:
+    values = _read(workdir)["experiment"]
+    try:
+        return from_dict(values)
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _damaged(workdir / FILE, error) from error
 
 
 def _read(workdir: Path) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""The model of a task and the parameters it starts from: a checkpoint's trunk under a new head."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, traverse_util
+
+from batch import InputError
+from data.task import TaskData
+from finetuning.templates import template_of
+from models import Model, ModelConfig, build_model
+from models.heads import TaskHead
+from models.parameters import TruncatedNormal, initialize
+from models.precision import Precision
+from models.trunk import Remat
+from training.checkpoint import Checkpoints
+from training.keys import named_key
+from training.manifest import MANIFEST
+
+PRETRAINING = ("head", "pair_head", "query", "bias", "output")
+"""Parts of a model that only pretraining reads. A task's has none of them: nothing is decayed that is never learned."""
+
+POOLERS = {"task/pooler/kernel": "pair_head/pooler/kernel", "task/pooler/bias": "pair_head/pooler/bias"}
+"""A task's pooler, and what it starts from where the checkpoint has it, as in BERT's release."""
+
+
+def task_model(
+    config: ModelConfig, vocab_size: int, outputs: int, *, pooled: bool, precision: Precision, remat: Remat
+) -> Model:
+    """The trunk of a pretrained model and a head of `outputs` scores, under the parameter names of both."""
+    model: Any = build_model(config, vocab_size, precision=precision, remat=remat)
+    for name in PRETRAINING:
+        if getattr(model, name, None) is not None:
+            setattr(model, name, nnx.static(None))
+    init = TruncatedNormal(config.initializer_range)
+    head = TaskHead(
+        config.model_dim, outputs, init, pooled=pooled, dropout_rate=config.dropout_rate, precision=precision
+    )
+    model.task = nnx.data(head)
+    return model
+
+
+def without_memory(config: ModelConfig) -> ModelConfig:
+    """The same model for rows that do not continue each other."""
+    if not config.memory_length:
+        return config
+    return dataclasses.replace(config, memory_length=0, same_length=False)
+
+
+def num_task_parameters(dim: int, outputs: int, *, pooled: bool) -> int:
+    """Numbers in a head: (D + 1) C, and (D + 1) D of the pooler."""
+    return (dim + 1) * (outputs + (dim if pooled else 0))
+
+
+def start_digest(workdir: Path, step: int) -> str:
+    """Tells a checkpoint from every other, by the digests of its files."""
+    manifest = Checkpoints(workdir).folder / str(step) / MANIFEST
+    return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
+
+
+def starting_params(model: Model, config: ModelConfig, data: TaskData, seed: int, workdir: Path, step: int) -> Any:
+    """The checkpoint's parameters, with the head that the seed draws; so are the layers that begin anew.
+
+    Raises InputError where the checkpoint lacks a parameter of the trunk or has it in another shape.
+    """
+    drawn = flat(jax.jit(lambda key: initialize(model, key))(named_key(seed, "initialization")))
+    stored = flat(Checkpoints(workdir).restore_params(step))
+    params: dict[str, Any] = {}
+    for name, own in drawn.items():
+        source = POOLERS.get(name, name)
+        found = stored.get(source)
+        if found is not None and found.shape == own.shape:
+            again = data.reinitialized if name.startswith("layers/") else 0
+            params[name] = with_new_top(found, own, again) if again else jnp.asarray(found)
+        elif name.startswith("task/"):
+            params[name] = own
+        else:
+            there = "is missing" if found is None else f"is {list(found.shape)}, expected {list(own.shape)}"
+            raise InputError(f"--workdir={workdir}: {name} {there}; name the workdir of a whole run.")
+    return traverse_util.unflatten_dict(params, sep="/")
+
+
+def with_new_top(stored: np.ndarray, drawn: jax.Array, layers: int) -> jax.Array:
+    """Stacked layers, of which the uppermost `layers` are as they were drawn."""
+    kept = len(stored) - min(layers, len(stored))
+    return jnp.concatenate([jnp.asarray(stored[:kept]), drawn[kept:]])
+
+
+def flat(params: Any) -> dict[str, Any]:
+    """Parameters by the name that joins their path."""
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+def check_reads(config: ModelConfig, data: TaskData, texts: int) -> None:
+    """Raises InputError where a model cannot read rows so long, or of so many segments."""
+    if config.longest_window is not None and data.length > config.longest_window:
+        raise InputError(
+            f"data.length={data.length}: exceeds model.max_length={config.longest_window}; shorten the rows."
+        )
+    needed = template_of(config).segments(texts)
+    if config.num_segments and config.num_segments < needed:
+        raise InputError(
+            f"model.num_segments={config.num_segments}: an example of {texts} texts has {needed} segments; join the "
+            "texts, or use XLNet, whose segments are relative."
+        )
+    if data.reinitialized > config.num_layers:
+        raise InputError(
+            f"data.reinitialized={data.reinitialized}: the model has {config.num_layers} layers; set at most so many."
+        )
