@@ -12,6 +12,7 @@ from typing import Any, get_args
 from absl import flags
 
 from batch import InputError
+from finetuning.adaptation import Adapt
 from finetuning.build import Arm, Recipe, open_pretrained
 from finetuning.rates import rates_of
 from finetuning.scoring import majority
@@ -31,6 +32,7 @@ RATES = flags.DEFINE_string("rates", "default", "as in 1e-3,3e-4, of which the b
 EPOCHS = flags.DEFINE_integer("epochs", 3, "passes over the training set", lower_bound=1)
 SCRATCH = flags.DEFINE_bool("from_scratch", True, "train the same model from random weights too")
 SEES = flags.DEFINE_enum("visibility", None, get_args(Visibility), "what a token sees, if not as in pretraining")
+ADAPT = flags.DEFINE_enum("adapt", "full", get_args(Adapt), "what is learned beside the head: all, nothing, or biases")
 OUTPUT = flags.DEFINE_string("output", None, "folder of the runs and of results.json, if not WORKDIR/finetune/TASK")
 
 
@@ -41,9 +43,11 @@ def main(fields: list[tuple[str, str]]) -> None:
     workdir, folder = Path(str(WORKDIR.value)), Path(str(DATA.value))
     pretrained = open_pretrained(workdir, STEP.value)
     sets = open_sets(str(TASK.value), folder, print)
-    output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / sets.task.name
+    name = sets.task.name if ADAPT.value == "full" else f"{sets.task.name}-{ADAPT.value}"
+    output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / name
     visibility: Any = SEES.value
-    recipe = Recipe(pretrained, sets, str(folder), EPOCHS.value, visibility, fields)
+    adapt: Any = ADAPT.value
+    recipe = Recipe(pretrained, sets, str(folder), EPOCHS.value, adapt, visibility, fields)
     arms: list[Arm] = ["pretrained", "scratch"] if SCRATCH.value else ["pretrained"]
     rates = rates_of(RATES.value, pretrained.experiment.model.model_dim)
     asked = [Trial(arm, rate, seed) for arm in arms for rate in rates for seed in range(SEEDS.value)]
@@ -59,12 +63,13 @@ def described(trials: Trials, trial: Trial) -> str:
     """The task and the size of what is trained, a fact a line."""
     run, sets = trials.build(trial), trials.recipe.sets
     data, total = run.experiment.data, run.experiment.optimizer.total_steps
-    head, learned = num_parameters(run.shapes["task"]), num_parameters(run.shapes)
+    head, learned = num_parameters(run.shapes["task"]), run.learned
     classes = f", {len(sets.labels)} classes" if sets.labels else ""
     examples = f"{len(sets.train):,} examples to learn from and {len(sets.dev):,} to judge by"
     return (
         f"task: {sets.task.name}, {examples}{classes}\n"
-        f"model: {type(run.model).__name__}, {learned:,} parameters are trained, {head:,} of them of the head; "
+        f"model: {type(run.model).__name__}, {learned:,} of {num_parameters(run.shapes):,} parameters are trained, "
+        f"{head:,} of them of the head; "
         f"{total:,} steps, rows of {', '.join(map(str, data.buckets))} tokens"
     )
 

@@ -1,6 +1,7 @@
 """What the host decides of a task: which examples, how long, how batched."""
 
 import dataclasses
+from typing import Literal
 
 from batch import InputError
 
@@ -13,6 +14,7 @@ class TaskData:
     folder: str = ""  # where its files are
     labels: tuple[str, ...] = ()  # the classes, in the order of their numbers; none of a regression
     start: str = "scratch"  # a digest of the checkpoint that it starts from
+    adapt: Literal["full", "frozen", "bias"] = "full"  # what is learned beside the head: all, nothing, or biases
     reinitialized: int = 0  # layers from the top that begin anew all the same (Zhang et al. 2021)
     length: int = 128  # tokens in a row at most; longer examples are cut
     batch_size: int = 32

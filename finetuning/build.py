@@ -8,6 +8,7 @@ from typing import Any, Literal
 from batch import InputError
 from data.task import TaskData
 from data.tokenizer import AnyTokenizer
+from finetuning.adaptation import Adapt, learned_by
 from finetuning.encoding import Encoded, encode_labeled, encode_tagged
 from finetuning.run import Source, TaskRun
 from finetuning.start import check_reads, start_digest, starting_params, task_model, without_memory
@@ -18,6 +19,7 @@ from objectives import TASK_OBJECTIVES, Objective
 from objectives.tasks import Visibility
 from training.checkpoint import Checkpoints
 from training.config import Experiment, OptimizerConfig, TrainingConfig
+from training.learned import only_learned
 from training.optimizer import make_optimizer
 from training.overrides import override
 from training.workdir import stored_experiment, stored_tokenizer
@@ -25,7 +27,12 @@ from training.workdir import stored_experiment, stored_tokenizer
 Arm = Literal["pretrained", "scratch"]
 Fields = Sequence[tuple[str, str]]
 
-DECIDED = ("seed", "optimizer.peak_rate", "init_from", "data.task", "data.labels", "data.start", "data.folder")
+DECIDED = (
+    "seed",
+    "optimizer.peak_rate",
+    "init_from",
+    *("data.task", "data.labels", "data.start", "data.folder", "data.adapt"),
+)
 """Fields that flags of the command, or the data, say."""
 
 
@@ -47,6 +54,7 @@ class Recipe:
     sets: Sets
     folder: str = ""  # where the sets were read
     epochs: int = 3
+    adapt: Adapt = "full"
     visibility: Visibility | None = None  # None: as in pretraining, "left" for GPT
     fields: Fields = ()  # that change the experiment, as --config.FIELD=VALUE does
 
@@ -74,7 +82,7 @@ def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experimen
     pretrained, sets = recipe.pretrained, recipe.sets
     source = pretrained.experiment
     start = "scratch" if arm == "scratch" else start_digest(pretrained.workdir, pretrained.step)
-    data = TaskData(task=sets.task.name, folder=recipe.folder, labels=sets.labels, start=start)
+    data = TaskData(task=sets.task.name, folder=recipe.folder, labels=sets.labels, start=start, adapt=recipe.adapt)
     data = override(data, inner(recipe.fields, "data."), "data.")
     epoch = -(-len(sets.train) // data.batch_size)
     total = epoch * recipe.epochs
@@ -119,6 +127,7 @@ def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Enco
         pooled=template.pooled and recipe.sets.task.kind != "tagging",
         precision=experiment.precision,
         remat=experiment.remat,
+        frozen=data.adapt == "frozen",
     )
     pad = tokenizer.vocab.pad or 0
     return TaskRun(
@@ -126,7 +135,7 @@ def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Enco
         prepared=Source(tokenizer, recipe.sets.digest),
         sets=recipe.sets,
         model=model,
-        optimizer=make_optimizer(experiment.optimizer),
+        optimizer=only_learned(make_optimizer(experiment.optimizer), learned_by(data.adapt)),
         train=TaskStream(data, train, template.pad, pad, experiment.seed),
         dev=HeldOutExamples(data, dev, template.pad, pad),
     )

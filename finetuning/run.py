@@ -15,6 +15,7 @@ from batch import Batch, Mean, Vocab
 from data.batches import Stream
 from data.task import TaskData
 from data.tokenizer import AnyTokenizer
+from finetuning.adaptation import learned_by
 from finetuning.scoring import measured, predictions_of, truth_of
 from finetuning.stream import HeldOutExamples
 from finetuning.task import Sets
@@ -23,7 +24,7 @@ from models.parameters import initialize
 from objectives import Objective
 from training.config import Experiment
 from training.keys import held_out_key
-from training.sharding import gather_params, hold_rows, layers_hold_rows, place_batch
+from training.sharding import gather_params, hold_rows, layers_hold_rows, param_name, place_batch
 from training.state import make_start
 from training.step import make_train_step
 from training.trainable import Programs
@@ -63,6 +64,13 @@ class TaskRun:
         """Shapes and types of all parameters."""
         return jax.eval_shape(lambda: initialize(self.model, jax.random.key(0)))
 
+    @property
+    def learned(self) -> int:
+        """How many numbers are learned."""
+        learned = learned_by(self.experiment.data.adapt)
+        named = jax.tree_util.tree_leaves_with_path(self.shapes)
+        return sum(leaf.size for path, leaf in named if learned is None or learned(param_name(path)))
+
     def programs(self) -> Programs:
         """The start, the step and the predictions; each call compiles anew."""
         experiment = self.experiment
@@ -74,6 +82,7 @@ class TaskRun:
             accumulate=experiment.optimizer.accumulate,
             on_nonfinite=experiment.training.on_nonfinite,
             mesh=self.mesh,
+            learned=learned_by(experiment.data.adapt),
         )
         start = make_start(self.model, self.optimizer, experiment.data.batch_size, self.mesh)
         return Programs(start, step, make_predict(self.model, experiment.objective, self.vocab, self.mesh))

@@ -30,10 +30,21 @@ POOLERS = {"task/pooler/kernel": "pair_head/pooler/kernel", "task/pooler/bias": 
 
 
 def task_model(
-    config: ModelConfig, vocab_size: int, outputs: int, *, pooled: bool, precision: Precision, remat: Remat
+    config: ModelConfig,
+    vocab_size: int,
+    outputs: int,
+    *,
+    pooled: bool,
+    precision: Precision,
+    remat: Remat,
+    frozen: bool = False,
 ) -> Model:
-    """The trunk of a pretrained model and a head of `outputs` scores, under the parameter names of both."""
-    model: Any = build_model(config, vocab_size, precision=precision, remat=remat)
+    """The trunk of a pretrained model and a head of `outputs` scores, under the parameter names of both.
+
+    A frozen trunk has no dropout: its features are the same in every epoch.
+    """
+    trunk = dataclasses.replace(config, dropout_rate=0.0, attention_dropout_rate=0.0) if frozen else config
+    model: Any = build_model(trunk, vocab_size, precision=precision, remat=remat)
     for name in PRETRAINING:
         if getattr(model, name, None) is not None:
             setattr(model, name, nnx.static(None))

@@ -5,8 +5,10 @@ import json
 import statistics
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 
 import commands
 import tasks
@@ -17,11 +19,13 @@ from finetuning.examples import Labeled
 from finetuning.rates import rates_of
 from finetuning.run import TaskRun
 from finetuning.scoring import majority, measured
+from finetuning.start import num_task_parameters
 from finetuning.task import Sets, Task
 from finetuning.trials import Outcome, Trial, summarize
 from training.checkpoint import Checkpoints
 from training.config import from_dict, to_json
 from training.loop import train
+from training.sharding import param_name
 from training.trainable import Trainable
 
 SETS = {"yesno": tasks.classification(), "pairs": tasks.classification(2), "words": tasks.regression()}
@@ -171,6 +175,30 @@ def test_best_is_the_checkpoint_with_the_least_error_and_patience_ends_a_run(wor
         result = train(run, tmp_path / "run", params=start_of(own, run))
     assert int(result.state.step) == 20, "the evaluations of steps 15 and 20 were not better than that of step 10"
     assert Checkpoints(tmp_path / "run", least="error").best == 10
+
+
+@pytest.mark.parametrize(("family", "adapt"), [("bert", "frozen"), ("xlnet", "bias")])
+def test_what_is_not_learned_keeps_every_bit_and_has_no_moments(workdirs, family, adapt):
+    own = recipe(workdirs[family], adapt=adapt)
+    run, learned = run_of(own), {"frozen": ("task/",), "bias": ("task/", "bias")}[adapt]
+    with commands.quick():
+        programs, params = run.programs(), start_of(own, run)
+        params["tokens"]["table"] = params["tokens"]["table"].at[5].set(-0.0)  # which 0 may not become
+        before = {name: np.array(leaf) for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+        state = programs.start(params)
+        for step in range(3):
+            state, record = programs.step(state, run.train.batch(step), 0)
+    after, count = traverse_util.flatten_dict(state.params, sep="/"), 0
+    for name, old in before.items():
+        own_name = name.startswith(learned[0]) or name.endswith(learned[1:])
+        count += old.size if own_name else 0
+        same = np.asarray(after[name]).tobytes() == old.tobytes()
+        assert same != own_name or name.endswith("key/bias"), name
+    assert run.learned == count and float(record["gradient_norm"]) > 0
+    held = {param_name(path) for path, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state) if leaf.ndim}
+    assert held == {name for name in before if name.startswith(learned[0]) or name.endswith(learned[1:])}
+    if adapt == "frozen":
+        assert count == num_task_parameters(16, 2, pooled=True)
 
 
 def test_the_best_rate_is_the_one_with_the_best_mean_over_seeds():
