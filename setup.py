@@ -35,9 +35,14 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "hub": ["tokenizers>=0.21"],  # reads tokenizer.json, vocab.txt and merges.txt of Hugging Face folders
+        "remote": ["fsspec[http]", "gcsfs", "s3fs"],  # corpora at https://, gs:// and s3://
         # What the parity tests compare with. On Linux, PyPI's torch brings CUDA: PyTorch's index has one without.
-        "parity": ["tokenizers>=0.21", "torch==2.13.0", "transformers==5.23.0"],
+        "parity": [
+            *("nltk>=3.9", "scikit-learn>=1.5", "seqeval==1.2.2"),
+            *("tokenizers>=0.21", "torch==2.13.0", "transformers==5.23.0"),
+        ],
         "dev": [
+            "aiohttp",  # of the extra remote: the tests have a server of their own
             "beartype",
             "hypothesis",
             "markdown-it-py",  # a foreign reader of our Markdown

@@ -6,15 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
-
 from ablation.budget import Cost, check_parameters, matched_steps, step_cost, timed
 from ablation.collect import Condition, references, text_of
 from ablation.results import Tuning
 from ablation.suite import Matching, Suite, check
 from ablation.trials import Report, Trial, check_slugs, open_trial, trial
 from batch import InputError
-from models.parameters import initialize
+from models.parameters import abstract_params
 from training.build import Run
 from training.config import Experiment
 from training.metrics import read_records
@@ -122,7 +120,7 @@ def make_plan(suite: Suite, workdir: Path, report: Report) -> Plan:
 
 def size(run: Run) -> int:
     """The parameters of a run's model."""
-    return num_parameters(jax.eval_shape(lambda: initialize(run.model, jax.random.key(0))))
+    return num_parameters(abstract_params(run.model))
 
 
 def _open(workdir: Path, arm: str, experiment: Experiment, seed: int, report: Report) -> Run:

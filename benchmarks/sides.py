@@ -5,7 +5,7 @@ Every function here runs in a process of its own; torch is imported in those tha
 
 import dataclasses
 import importlib
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,26 @@ from models.precision import Precision, contract
 from objectives import CausalLm, MaskedLm, PermutationLm
 from training.config import Experiment, OptimizerConfig
 from training.optimizer import make_optimizer
+from training.pages import keep_pages
 from training.state import init_state
 from training.step import make_train_step
 
 Name = Literal["bert", "gpt", "xlnet"]
+
+
+class Peer(NamedTuple):
+    """Where a model is in transformers."""
+
+    module: str
+    model: str
+    config: str
+
+
+PEERS: dict[Name, Peer] = {
+    "bert": Peer("transformers.models.bert.modeling_bert", "BertForMaskedLM", "BertConfig"),
+    "gpt": Peer("transformers.models.gpt2.modeling_gpt2", "GPT2LMHeadModel", "GPT2Config"),
+    "xlnet": Peer("transformers.models.xlnet.modeling_xlnet", "XLNetLMHeadModel", "XLNetConfig"),
+}
 OPTIMIZER = OptimizerConfig(warmup_steps=0, schedule="constant", peak_rate=1e-4)
 
 
@@ -94,6 +110,7 @@ class Shape:
 
 def ours(shape: Shape, name: Name, precision: Precision) -> Held:
     """Our step: corruption, forward and backward pass, clipping and AdamW, on one batch."""
+    keep_pages()  # as every command of ours does
     e = shape.experiment(name, precision)
     model = build_model(e.model, shape.vocab_size, precision=precision, remat=e.remat)
     optimizer = make_optimizer(e.optimizer)
@@ -120,12 +137,14 @@ def installed(name: str) -> Any:
         raise InputError(f"{name} is not installed: pip install -e '.[parity]'.") from None
 
 
-def theirs(shape: Shape, name: Name, autocast: bool, everywhere: bool, compiled: bool) -> Held:
+def theirs(shape: Shape, name: Name, autocast: bool, everywhere: bool, compiled: bool, kept: bool = False) -> Held:
     """Their step on the same objective: forward and backward pass, clipping and AdamW, on one batch.
 
     The mask is drawn before. BERT's head is computed at all L positions if `everywhere`, as its class for masked
-    language modeling does, or else where a target is.
+    language modeling does, or else where a target is. If `kept`, the C library keeps pages for them as it does for us.
     """
+    if kept:
+        keep_pages()
     torch = installed("torch")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = peer(shape, name).to(device).train()
@@ -167,13 +186,9 @@ def peer(shape: Shape, name: Name) -> Any:
     transformers = installed("transformers")
     transformers.logging.set_verbosity_error()
     values = to_config(shape.experiment(name, "float32"), shape.vocab, shape.vocab_size)
-    cls, config = {
-        "bert": ("BertForMaskedLM", "BertConfig"),
-        "gpt": ("GPT2LMHeadModel", "GPT2Config"),
-        "xlnet": ("XLNetLMHeadModel", "XLNetConfig"),
-    }[name]
     values = {field: value for field, value in values.items() if field not in ("architectures", "model_type")}
-    return getattr(transformers, cls)(getattr(transformers, config)(**values, use_cache=False))
+    config = getattr(transformers, PEERS[name].config)(**values, use_cache=False)
+    return getattr(transformers, PEERS[name].model)(config)
 
 
 def peer_inputs(shape: Shape, name: Name) -> dict[str, np.ndarray]:

@@ -7,48 +7,31 @@ falls upon all of them. Ratios are of the times within a round.
 """
 
 import dataclasses
-import json
-from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import jax
 import numpy as np
 from absl import app, flags
-from jaxtyping import Float64
 
-from benchmarks.sides import Name, Shape, our_product, ours, their_product, theirs
-from benchmarks.timing import REPEATS, conditions, quartiles
-from benchmarks.worker import Clock, Cost, Worker, in_turn
+from benchmarks.contest import CLOCK, SIZE, SIZES, Contestant, contest, save
+from benchmarks.sides import PEERS, Name, Shape, our_product, ours, their_product, theirs
+from benchmarks.timing import conditions, middle_half, quartiles
 
-SIZES = {"mini": Shape(16, 128, 4, 4, 256, 8192), "base": Shape(32, 512, 12, 12, 768, 32_000)}
 PRODUCT = {"cpu": 1536}
 """Rows of the square matrices whose product is timed; 8192 on an accelerator."""
 
 MODELS = flags.DEFINE_multi_enum("models", list(get_args(Name)), get_args(Name), "which models")
-SIZE = flags.DEFINE_enum("size", "mini", list(SIZES), "shape of batch and trunk")
-CLOCK = flags.DEFINE_enum("clock", "wall", ["wall", "cpu"], "cpu: of a process, on one core of a busy machine")
-JSON = flags.DEFINE_string("json", None, "a file for all numbers")
-
-
-@dataclasses.dataclass(frozen=True)
-class Contestant:
-    """One of those that take turns."""
-
-    side: str
-    precision: str
-    make: Any
-    args: tuple[Any, ...]
-    everywhere: bool = True  # whether it is here, with a GPU or without
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What was measured of one; the ratio is the time of their fastest over its own."""
+    """What was measured of one; the ratio is the time of their fastest, as installed, over its own."""
 
     model: str
     side: str
-    precision: str
+    precision: str  # of operands; parameters and sums are float32
     milliseconds: tuple[float, ...] = ()  # of each round
+    quartiles: tuple[float, ...] = ()  # of these: low, median, high
     tokens_per_second: float | None = None
     ratio: str | None = None
     compile_seconds: float | None = None
@@ -60,7 +43,7 @@ class Row:
         label = f"| {self.model} | {self.side} | {self.precision} "
         if not self.milliseconds:
             return label + "| not measured " + "|" * 6
-        low, middle, high = np.quantile(self.milliseconds, [0.25, 0.5, 0.75])
+        low, middle, high = self.quartiles
         peak = "?" if self.peak_bytes is None else f"{self.peak_bytes / 2**20:,.0f}"
         return (
             f"{label}| {middle:.0f} ({low:.0f} to {high:.0f}) | {self.tokens_per_second:,.0f} | {self.ratio} "
@@ -69,16 +52,23 @@ class Row:
 
 
 def contestants(shape: Shape, name: Name) -> list[Contestant]:
-    """Ours and theirs in both precisions; theirs with the head where targets are, too, and compiled on a GPU."""
+    """Ours and theirs in both precisions, and compiled on a GPU.
+
+    Theirs also with what we do for ours: BERT's head where targets are, and freed pages kept (`training/pages.py`).
+    """
     found = [Contestant("Orderly", p, ours, (shape, name, p)) for p in ("float32", "bfloat16")]
+    imports = ("torch", PEERS[name].module)
     for autocast, precision in ((False, "float32"), (True, "bfloat16")):
         for compiled in (False, True):
             side = "transformers" + (", torch.compile" if compiled else "")
             args = (shape, name, autocast, True, compiled)
-            found.append(Contestant(side, precision, theirs, args, everywhere=not compiled))
+            found.append(Contestant(side, precision, theirs, args, imports, everywhere=not compiled, as_installed=True))
         if name == "bert":
             args = (shape, name, autocast, False, False)
-            found.append(Contestant("transformers, head at targets", precision, theirs, args))
+            found.append(Contestant("transformers, head at targets", precision, theirs, args, imports))
+        args = (shape, name, autocast, name != "bert", False, True)
+        best = "transformers, pages kept" + (", head at targets" if name == "bert" else "")
+        found.append(Contestant(best, precision, theirs, args, imports))
     return found
 
 
@@ -88,14 +78,6 @@ def products(size: int) -> list[Contestant]:
     return found + [Contestant("torch", p, their_product, (size, p == "bfloat16")) for p in ("float32", "bfloat16")]
 
 
-def contest(running: list[Contestant]) -> tuple[Float64[np.ndarray, "R K"], list[Cost]]:
-    """Their seconds in turn, and what each took beside."""
-    clock: Clock = "wall" if CLOCK.value == "wall" else "cpu"
-    workers = [Worker(each.make, *each.args, clock=clock) for each in running]
-    times = in_turn(workers, REPEATS.value)
-    return times, [worker.close() for worker in workers]
-
-
 def measure(shape: Shape, name: Name, peak: float) -> list[Row]:
     """The rows of one model; `peak` is in operations a second."""
     every = contestants(shape, name)
@@ -103,7 +85,7 @@ def measure(shape: Shape, name: Name, peak: float) -> list[Row]:
     running = [each for each in every if each.everywhere or gpu]
     times, costs = contest(running)
     middle = np.median(times, axis=0)
-    best = min((j for j, each in enumerate(running) if each.side != "Orderly"), key=lambda j: middle[j])
+    best = min((j for j, each in enumerate(running) if each.as_installed), key=lambda j: middle[j])
     rows = []
     for each in every:
         row = Row(name, each.side, each.precision)
@@ -111,7 +93,8 @@ def measure(shape: Shape, name: Name, peak: float) -> list[Row]:
             j = running.index(each)
             row = dataclasses.replace(
                 row,
-                milliseconds=tuple(1000 * times[:, j]),
+                milliseconds=tuple((1000 * times[:, j]).tolist()),
+                quartiles=middle_half(1000 * times[:, j]),
                 tokens_per_second=shape.rows * shape.length / middle[j],
                 ratio=quartiles(times[:, best] / times[:, j]),
                 compile_seconds=max(0.0, costs[j].first - middle[j]),
@@ -128,29 +111,21 @@ def main(_: list[str]) -> None:
     size = PRODUCT.get(jax.default_backend(), 8192)
     running = products(size)
     rates = 2 * size**3 / np.median(contest(running)[0], axis=0)
-    for each, rate in zip(running, rates, strict=True):
-        print(f"{each.side} {each.precision}: {size} x {size} x {size} at {rate / 1e9:,.0f} GFLOP/s")
+    peaks = {f"{each.side} {each.precision}": rate for each, rate in zip(running, rates.tolist(), strict=True)}
+    for name, rate in peaks.items():
+        print(f"{name}: {size} x {size} x {size} at {rate / 1e9:,.0f} GFLOP/s")
     print(
         "\n| model | side | operands | ms a step (quartiles) | tokens/s | their best / this | compile, s "
         "| peak, MiB | MFU |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    rows = []
+    rows: list[Row] = []
     for name in get_args(Name):
-        if name not in MODELS.value:
-            continue
-        rows += measure(shape, name, max(rates))
-        print("\n".join(row.cells() for row in rows if row.model == name), flush=True)
-    if JSON.value:
-        peaks = {f"{each.side} {each.precision}": rate for each, rate in zip(running, rates, strict=True)}
-        found = {
-            "conditions": conditions(),
-            "clock": CLOCK.value,
-            "shape": dataclasses.asdict(shape),
-            "products": peaks,
-        }
-        found["rows"] = [dataclasses.asdict(row) for row in rows]
-        Path(JSON.value).write_text(json.dumps(found, indent=1) + "\n")
+        if name in MODELS.value:
+            found = measure(shape, name, max(rates))
+            rows += found
+            print("\n".join(row.cells() for row in found), flush=True)
+            save(shape, rows, product_rows=size, products=peaks)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Processes that take turns: each holds one thing to time, so that its memory and its threads are its own."""
 
+import importlib
 import multiprocessing
 import os
 import resource
@@ -19,6 +20,9 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # an accelerato
 
 STATUS, REFRESH = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
+PAUSE = 0.02
+"""Seconds between two turns, in which the threads of whoever ran before stop waiting for more by spinning."""
+
 
 class Held(NamedTuple):
     """What a worker times."""
@@ -37,15 +41,26 @@ class Cost(NamedTuple):
 class Worker:
     """A process that has made what `make(*args)` returns, and run it until it is warm.
 
+    The modules `imports` are there before its memory is counted.
+
     The clock is "wall", or "cpu": seconds that the process had a processor for, all threads together. What else the
     machine does lengthens those less, but a thread that waits for others by spinning counts as busy.
     """
 
-    def __init__(self, make: Callable[..., Held], *args: Any, clock: Clock = "wall", warmup: int = 3):
+    def __init__(
+        self,
+        make: Callable[..., Held],
+        *args: Any,
+        clock: Clock = "wall",
+        warmup: int = 3,
+        imports: Sequence[str] = (),
+    ):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, make, args, clock, warmup), daemon=True)
+        what = (theirs, make, args, clock, warmup, imports)
+        self.process = context.Process(target=_serve, args=what, daemon=True)
         self.process.start()
+        theirs.close()  # it is the process's alone: where that ends, reading ends
         self.first = float(self.answer())
 
     def answer(self) -> Any:
@@ -72,18 +87,33 @@ class Worker:
 
 
 def in_turn(workers: Sequence[Worker], repeats: int) -> Float64[np.ndarray, "R K"]:
-    """Seconds of each of K workers in each of R rounds; a round begins with another worker each time."""
+    """Seconds of each of K workers in each of R rounds.
+
+    A round begins with another worker each time, and every second one goes the other way round: nobody follows the same
+    worker always.
+    """
     times = np.zeros((repeats, len(workers)))
     for i in range(repeats):
-        for j in np.roll(np.arange(len(workers)), -i).tolist():
+        turns = np.roll(np.arange(len(workers)), -i)[:: 1 if i % 2 == 0 else -1]
+        for j in turns.tolist():
+            time.sleep(PAUSE)
             times[i, j] = workers[j].seconds()
     return times
 
 
-def _serve(pipe: Connection, make: Callable[..., Held], args: tuple[Any, ...], clock: Clock, warmup: int) -> None:
+def _serve(
+    pipe: Connection,
+    make: Callable[..., Held],
+    args: tuple[Any, ...],
+    clock: Clock,
+    warmup: int,
+    imports: Sequence[str],
+) -> None:
     """What the process does."""
     now = CLOCKS[clock]
     try:
+        for name in imports:
+            importlib.import_module(name)
         before = _resident("VmRSS")
         held = make(*args)
         pipe.send(_timed(held.run, now))

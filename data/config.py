@@ -4,13 +4,14 @@ import dataclasses
 from typing import Literal
 
 from batch import InputError
+from data.remote import check_local
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """The data of one experiment. Everything but `cache` (and the path of `corpus`) is part of its identity."""
 
-    corpus: str = "docstrings"  # or a file, a folder or a glob of .txt .gz .jsonl, or a source as in markov:symbols=16
+    corpus: str = "docstrings"  # or files of .txt .gz .jsonl, here or at gs://, s3://, https://, or markov:symbols=16
     text_field: str = "text"  # of .jsonl lines
     word_separator: str = ""  # marks word boundaries in the corpus and is removed (for Chinese segmentations)
     tokenizer: Literal["unigram", "bpe", "bytes", "imported"] = "unigram"  # imported: came with its weights
@@ -31,6 +32,7 @@ class DataConfig:
     cache: str = "~/.cache/orderly"  # tokenized corpora, rebuilt when corpus or tokenizer change
 
     def __post_init__(self):
+        check_local("data.cache", self.cache)
         for field, least in (
             ("length", 4),
             ("batch_size", 1),

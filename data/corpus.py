@@ -1,4 +1,4 @@
-"""Documents of a text corpus, streamed: a file, a folder or a glob of UTF-8 text, the docstrings, or a known source."""
+"""Documents of a text corpus, streamed: files of UTF-8 text, here or in a store, the docstrings, or a known source."""
 
 import contextlib
 import dataclasses
@@ -10,13 +10,14 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from batch import InputError
 from data.config import DataConfig
 from data.docstrings import docstrings_file, versions
+from data.remote import fetched, is_remote
 from data.sources import is_source, source_file
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz", ".gz")
@@ -104,13 +105,18 @@ class Corpus:
         )
 
 
-def open_corpus(config: DataConfig) -> Corpus:
-    """The corpus that `config.corpus` names. Raises InputError where there is nothing to read."""
+def open_corpus(config: DataConfig, report: Callable[[str], None] = lambda line: None) -> Corpus:
+    """The corpus that `config.corpus` names; `report` is told of what takes long, which is fetching it from a store.
+
+    Raises InputError where there is nothing to read.
+    """
     cache = Path(config.cache).expanduser()
     if config.corpus == "docstrings":
         files, made_of = (docstrings_file(cache),), tuple(versions().items())
     elif is_source(config.corpus):
         files, made_of = (source_file(config.corpus, cache),), ()
+    elif is_remote(config.corpus):
+        files, made_of = fetched(config.corpus, SUFFIXES, cache, report), ()
     else:
         files, made_of = _files(config.corpus), ()
     corpus = Corpus(config.corpus, files, config.text_field, config.word_separator, cache, made_of)

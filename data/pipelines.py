@@ -57,7 +57,7 @@ def _rule(files: Mapping[str, bytes]) -> Rule:
     special = {ids[name] for name in hidden} | {i for i, name in names.items() if is_unused(name)}
     special |= set(range(size)) - names.keys()
     silent = special | {roles["end"]}
-    spelled = _spelling(pipeline)
+    spelled, engine = _spelling(pipeline), _engine(_with_hidden_names(pipeline, hidden))
     prefix = pipeline["model"]["continuing_subword_prefix"] if pipeline["model"]["type"] == "WordPiece" else None
     return Rule(
         pieces=tuple(b"" if i in silent else spelled(names[i]) for i in range(size)),
@@ -65,7 +65,8 @@ def _rule(files: Mapping[str, bytes]) -> Rule:
         roles=roles,
         continues=frozenset(i for i, name in names.items() if name.startswith(prefix)) if prefix else None,
         lossless=_is_lossless(pipeline),
-        encode=_encoder(_with_hidden_names(pipeline, hidden)),
+        encode=lambda texts: [found.ids for found in engine(texts)],
+        locate=lambda texts: [found.offsets for found in engine(texts)],
     )
 
 
@@ -168,8 +169,8 @@ def _with_hidden_names(pipeline: dict[str, Any], hidden: set[str]) -> dict[str, 
     return pipeline | {"model": model, "added_tokens": added}
 
 
-def _encoder(pipeline: dict[str, Any]) -> Callable[[list[str]], Sequence[Sequence[int]]]:
-    """Encodes with the package `tokenizers`, which is asked for only when there is text."""
+def _engine(pipeline: dict[str, Any]) -> Callable[[list[str]], Sequence[Any]]:
+    """Encodings by the package `tokenizers`, which is asked for only when there is text."""
 
     @functools.cache
     def engine() -> Any:
@@ -182,9 +183,9 @@ def _encoder(pipeline: dict[str, Any]) -> Callable[[list[str]], Sequence[Sequenc
             ) from None
         return package.Tokenizer.from_str(json.dumps(pipeline))
 
-    def encode(texts: list[str]) -> Sequence[Sequence[int]]:
+    def encode(texts: list[str]) -> Sequence[Any]:
         try:
-            return [found.ids for found in engine().encode_batch(texts, add_special_tokens=False)]
+            return engine().encode_batch(texts, add_special_tokens=False)
         except InputError:
             raise
         except Exception as error:  # the package raises nothing more special

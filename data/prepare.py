@@ -68,7 +68,7 @@ def prepare(config: DataConfig, report: Report, tokenizer: AnyTokenizer | None =
         )
     cache = Path(config.cache).expanduser()
     _check_writable(cache, config.cache)
-    corpus = open_corpus(config)
+    corpus = open_corpus(config, report)
     folder = cache / f"tokens-{_key(config, corpus, tokenizer)}"
     if not _is_complete(folder):
         _build(folder, corpus, config, report, tokenizer)

@@ -91,6 +91,15 @@ class ReleasedTokenizer:
         """The ids of each text."""
         return [np.array(ids, np.int32) for ids in self._rule.encode(texts)]
 
+    def locate(self, texts: list[str]) -> list[Int[np.ndarray, "T 2"]] | None:
+        """The first character of each text that each of its tokens stands for, and the one after its last.
+
+        None for XLNet's sentencepiece, which does not say.
+        """
+        if self._rule.locate is None:
+            return None
+        return [np.array(row, np.int64).reshape(-1, 2) for row in self._rule.locate(texts)]
+
     def decode(self, ids: Sequence[int] | Integer[np.ndarray, " T"]) -> str:
         """The text of the ids; specials say nothing. Not quite what was encoded, unless the tokenizer is lossless."""
         return self._rule.decode(np.asarray(ids).tolist())

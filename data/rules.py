@@ -36,6 +36,7 @@ class Rule:
     continues: frozenset[int] | None  # ids that continue a word, where the pieces do not hold the space before it
     lossless: bool
     encode: Callable[[list[str]], Sequence[Sequence[int]]]
+    locate: Callable[[list[str]], Sequence[Sequence[tuple[int, int]]]] | None  # the characters of each id, if it knows
 
     def decode(self, ids: list[int]) -> str:
         """The text of the ids; a cut character reads U+FFFD."""

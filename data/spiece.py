@@ -39,6 +39,7 @@ def spiece_rule(files: Mapping[str, bytes]) -> Rule:
         continues=None,
         lossless=False,
         encode=encode,
+        locate=None,
     )
 
 

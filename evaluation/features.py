@@ -8,11 +8,8 @@ Each token belongs to the word in which it ends. A word in which none ends (its 
 goes on into the next word) shares that token, so that no word is lost to any tokenizer.
 """
 
-import codecs
 import dataclasses
-import difflib
 import functools
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +19,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int
 
+from data.alignment import last_characters
 from data.tokenizer import AnyTokenizer
 from evaluation.batched import Watch, in_batches, silent
 from evaluation.blocks import start_token
@@ -31,8 +29,6 @@ from models import Model
 
 SHORTEST = 16
 """Rows are padded to this length times a power of two: few shapes to compile, and little padding."""
-
-_UNSPOKEN = "\ufffd"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,47 +52,6 @@ def spell(tokenizer: AnyTokenizer, sentences: Sequence[Sentence]) -> list[Spelle
         stop = np.maximum(np.searchsorted(words, np.arange(len(stops)), side="right"), first + 1)
         found.append(Spelled(ids, first[own], stop[own]))
     return found
-
-
-def last_characters(pieces: Sequence[bytes], text: str) -> Int[np.ndarray, " T"]:
-    """The character of the text at which each token ends; it never goes back from token to token.
-
-    Exactly where the pieces spell the text. A tokenizer that loses text keeps most of its letters, but for their case
-    and accents: by them its pieces are aligned with the text, and what has no counterpart lies between what has.
-    A token without a letter, such as a space of its own, ends where the next one begins.
-    """
-    if b"".join(pieces) == text.encode():
-        sizes, units = [len(piece) for piece in pieces], [len(char.encode()) for char in text]
-        places = np.arange(sum(sizes))
-    else:
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        said = ["".join(map(_letters, decoder.decode(piece) if piece else _UNSPOKEN)) for piece in pieces]
-        written = list(map(_letters, text))
-        sizes, units = list(map(len, said)), list(map(len, written))
-        places = _counterparts("".join(said), "".join(written))
-    if not sum(sizes) or not sum(units):
-        return np.zeros(len(pieces), np.int64)
-    ends = np.cumsum(sizes)
-    last = np.minimum(np.maximum(ends - 1, ends - sizes), ends[-1] - 1)
-    return np.repeat(np.arange(len(text)), units)[places[last]]
-
-
-def _counterparts(said: str, written: str) -> Int[np.ndarray, " n"]:
-    """For each letter of `said` the index of its counterpart in `written`."""
-    if said == written:
-        return np.arange(len(said))
-    matches = difflib.SequenceMatcher(None, said, written, autojunk=False).get_matching_blocks()
-    pairs = [(a + i, b + i) for a, b, size in matches for i in range(size)]
-    known, counterpart = zip((-1, -1), *pairs, (len(said), len(written)), strict=True)
-    between = np.interp(np.arange(len(said)), known, counterpart).astype(np.int64)
-    return np.clip(between, 0, max(len(written) - 1, 0))
-
-
-@functools.cache
-def _letters(char: str) -> str:
-    """The character without case, accents and spaces: what a tokenizer that loses text still keeps."""
-    plain = unicodedata.normalize("NFKD", char).casefold()
-    return "".join(part for part in plain if not unicodedata.combining(part) and not part.isspace())
 
 
 def features(

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+NOWHERE = -1
+"""The start of an answer whose place the file gives wrongly: a reference to compare texts with, never a target."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Labeled:
@@ -25,7 +28,7 @@ class Tagged:
 @dataclasses.dataclass(frozen=True)
 class Answer:
     text: str
-    start: int  # the index of its first character in the context
+    start: int  # the index of its first character in the context, or NOWHERE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from flax import traverse_util
 from batch import InputError
 from interop.names import BARE, UNTIED, Row, Values, canonical, rows
 from models import ModelConfig, build_model
-from models.parameters import initialize
+from models.parameters import abstract_params, initialize
 
 MOST_MISSING = 10
 """How many times larger than its tensors a model may be, whose other parameters are drawn anew."""
@@ -35,7 +35,7 @@ def account(tensors: Mapping[str, Values], config: ModelConfig, vocab_size: int,
     """Accounts for every tensor. Raises InputError for what does not fit, unless a pattern of `allow` names it."""
     check_size(tensors, config, vocab_size)
     theirs = without_copies(canonical_names(tensors, config), config)
-    abstract = jax.eval_shape(lambda: initialize(build_model(config, vocab_size), jax.random.key(0)))
+    abstract = abstract_params(build_model(config, vocab_size))
     leaves: dict[str, Any] = traverse_util.flatten_dict(abstract, sep="/")
     shapes = {name: leaf.shape for name, leaf in leaves.items()}
     expected = {name: shape for row in rows(config) for name, shape in tensor_shapes(row, shapes).items()}

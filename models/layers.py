@@ -14,7 +14,7 @@ from models.precision import Precision, contract
 from models.trunk import TrunkConfig
 
 ACTIVATIONS: dict[str, Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]] = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),  # the error-function form, as BERT's checkpoints of 2018
+    "gelu": lambda x: 0.5 * x * (1.0 + jax.lax.erf(x / 2**0.5)),  # as in BERT's release; faster here than by erfc
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),  # GPT-2 and XLNet
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,

@@ -82,6 +82,11 @@ def path_key(key: Key[Array, ""], path: tuple[Any, ...]) -> Key[Array, ""]:
     return jax.random.fold_in(key, zlib.crc32("/".join(map(str, path)).encode()))
 
 
+def abstract_params(model: Any) -> dict[str, Any]:
+    """Shape and type of each of a model's parameters, nested as `initialize` nests their values."""
+    return jax.eval_shape(lambda: initialize(model, jax.random.key(0)))
+
+
 def initialize(model: Any, key: Key[Array, ""]) -> dict[str, Any]:
     """The initial values of a model's parameters, as a nested dict; `nnx.merge(graphdef, values)` is the model."""
 

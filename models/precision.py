@@ -93,9 +93,13 @@ def _forward(spec, a, b):
 
 
 def _backward(spec, operands, cotangent):
+    """The gradient to `b`, the smaller operand first: that one is what `by_rows` transposes, where `b` is a kernel."""
     (a, b), (inputs, out) = operands, spec.split("->")
     left, right = inputs.split(",")
-    return _product(f"{out},{right}->{left}", cotangent, b), _product(f"{out},{left}->{right}", cotangent, a)
+    to_a = _product(f"{out},{right}->{left}", cotangent, b)
+    if cotangent.size <= a.size:
+        return to_a, _product(f"{out},{left}->{right}", cotangent, a)
+    return to_a, _product(f"{left},{out}->{right}", a, cotangent)
 
 
 _rounded.defvjp(_forward, _backward)

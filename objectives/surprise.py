@@ -1,4 +1,4 @@
-"""The cross-entropy over a vocabulary, for every objective: few logits are there at a time."""
+"""The cross-entropy over a vocabulary, for every objective: there are never more logits than memory is meant for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from batch import Output, Targets
 
-NEAR, FAR = 2**20, 2**26
-"""Logits that are there at once: as many as stay near a CPU's cores; on an accelerator, a quarter of a GiB of them."""
+AT_ONCE = 2**26
+"""Logits that are there at once: a quarter of a GiB of them."""
 
 Surprise = tuple[Float[Array, "B P"], Bool[Array, "B P"]]
 
@@ -19,18 +19,16 @@ Surprise = tuple[Float[Array, "B P"], Bool[Array, "B P"]]
 def surprises(model: Any, hidden: Float[Array, "B P D"], labels: Int[Array, "B P"]) -> Surprise:
     """The negative log-likelihood of each label in nats, and whether it is the most probable token.
 
-    The logits [B, P, V] of a batch are the largest array of a step by far. They are computed a few slots at a time, and
-    again in the backward pass, which keeps their normalizers alone: writing them to memory and reading them back takes
-    longer. All rows have their part in each, so that rows on different devices stay there.
+    The logits [B, P, V] of a batch are the largest array of a step by far. Where they are more than `AT_ONCE`, they are
+    computed a few slots at a time, and again in the backward pass, which keeps their normalizers alone: that costs a
+    product more, and bounds the memory. All rows have their part in each, so that rows on different devices stay there.
     """
     if isinstance(model, Once):
         return model.judged(hidden, labels)
 
     def judge(hidden: Float[Array, "B P D"], labels: Int[Array, "B P"]) -> Surprise:
         logits = model.logits(hidden)
-        own = jnp.arange(logits.shape[-1])[None, None] == labels[:, :, None]
-        of_label = jnp.where(own, logits, 0.0).sum(axis=-1)
-        return log_normalizer(logits) - of_label, is_largest(jax.lax.stop_gradient(logits), labels)
+        return surprise(logits, labels), is_largest(jax.lax.stop_gradient(logits), labels)
 
     return in_parts(judge, hidden, labels, slots_at_once(model, hidden))
 
@@ -54,7 +52,7 @@ class Once:
 def slots_at_once(model: Any, hidden: Float[Array, "B P D"]) -> int:
     """How many slots of each row are judged at a time."""
     rows, _, vocab_size = jax.eval_shape(model.logits, hidden).shape
-    return max(1, (NEAR if jax.default_backend() == "cpu" else FAR) // (rows * vocab_size))
+    return max(1, AT_ONCE // (rows * vocab_size))
 
 
 def in_parts(
@@ -85,19 +83,21 @@ def is_largest(logits: Float[Array, "B P V"], labels: Int[Array, "B P"]) -> Bool
 
 
 @jax.custom_vjp
-def log_normalizer(logits: Float[Array, "B P V"]) -> Float[Array, "B P"]:
-    """What log p and a logit differ by; its backward pass reads nothing but the logits and the result."""
-    return jax.nn.logsumexp(logits, axis=-1)
+def surprise(logits: Float[Array, "B P V"], labels: Int[Array, "B P"]) -> Float[Array, "B P"]:
+    """-log softmax(logits) of the labels; its backward pass reads nothing but the logits and their normalizers."""
+    return _forward(logits, labels)[0]
 
 
-def _forward(logits):
-    found = checkpoint_name(log_normalizer(logits), "normalizer")
-    return found, (logits, found)
+def _forward(logits, labels):
+    normalizer = checkpoint_name(jax.nn.logsumexp(logits, axis=-1), "normalizer")
+    own = jnp.take_along_axis(logits, labels[:, :, None], axis=-1)[:, :, 0]
+    return normalizer - own, (logits, labels, normalizer)
 
 
 def _backward(residuals, cotangent):
-    logits, found = residuals
-    return (cotangent[:, :, None] * jnp.exp(logits - found[:, :, None]),)
+    logits, labels, normalizer = residuals
+    own = jnp.arange(logits.shape[-1])[None, None] == labels[:, :, None]
+    return cotangent[:, :, None] * (jnp.exp(logits - normalizer[:, :, None]) - own), None
 
 
-log_normalizer.defvjp(_forward, _backward)
+surprise.defvjp(_forward, _backward)

@@ -1,6 +1,8 @@
 """What is saved comes back bit for bit, is kept as declared, and is refused when it is damaged or foreign."""
 
 import dataclasses
+import errno
+import json
 import math
 import os
 import shutil
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 from flax import struct
 
+import training.manifest
 from batch import InputError
 from training.checkpoint import Checkpoints
 from training.config import OptimizerConfig
@@ -297,3 +300,30 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_newest_step(tmp_path):
     step, restored = Checkpoints(tmp_path).restore(abstract(target))
     assert step >= 4
     np.testing.assert_array_equal(restored["params"]["kernel"], step)
+
+
+def test_what_is_no_step_of_ours_is_passed_over(tmp_path):
+    checkpoints = saved(tmp_path, {1: 1.0})
+    for name in ("\u00b2", "02", "3.damaged", "-4"):
+        (checkpoints.folder / name).mkdir()
+    assert checkpoints.steps == [1]
+
+
+@pytest.mark.parametrize("loss", ["text", [1.0], {}, None, 10**400])
+def test_a_loss_that_is_no_number_is_never_the_best(tmp_path, loss):
+    checkpoints = saved(tmp_path, {1: 1.0, 2: 2.0}, keep=2)
+    (checkpoints.folder / "1" / "metrics.json").write_text(json.dumps({"loss": loss}))
+    assert checkpoints.best == 2
+
+
+def test_a_file_that_the_disk_does_not_give_back_is_damaged(tmp_path, monkeypatch):
+    checkpoints, digest = saved(tmp_path, {1: 1.0, 2: 2.0}, keep=2), training.manifest._digest
+
+    def fails(file):
+        if "2" in file.relative_to(checkpoints.folder).parts:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest(file)
+
+    monkeypatch.setattr(training.manifest, "_digest", fails)
+    said = []
+    assert checkpoints.restore_newest(abstract(toy(1)), said.append)[0] == 1 and len(said) == 1

@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttribut
 
 from batch import InputError
 from training.metrics import FILE, WALL_CLOCK, Records, deterministic, read_records
-from training.progress import LINE_SECONDS, Progress, duration
+from training.progress import LINE_SECONDS, Part, Progress, duration
 
 
 def events(workdir: Path) -> list[Event]:
@@ -178,3 +178,12 @@ def test_a_resumed_run_measures_its_own_steps():
 
 def test_durations_read_as_clocks():
     assert [duration(s) for s in (5, 65, 3723, 273900)] == ["0:05", "1:05", "1:02:03", "3d 04:05"]
+
+
+def test_of_a_part_its_course_is_not_shown_and_its_warnings_are():
+    stream = io.StringIO()
+    with Progress(20, "trials", stream, Clock()) as progress:
+        part = Part(progress, 10, "gpt, seed 1")
+        part.note("held-out loss 1.000")
+        part.warn("step 3 is set aside")
+    assert stream.getvalue() == "step 3 is set aside\n"

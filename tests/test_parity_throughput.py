@@ -43,7 +43,7 @@ class Recorded:
 def test_workers_take_turns_and_keep_their_columns():
     turns: list[int] = []
     times = in_turn([Recorded(i, turns) for i in range(3)], 3)  # type: ignore[misc]
-    assert turns == [0, 1, 2, 1, 2, 0, 2, 0, 1]
+    assert turns == [0, 1, 2, 0, 2, 1, 2, 0, 1]
     np.testing.assert_array_equal(times, np.tile([0.0, 1.0, 2.0], (3, 1)))
 
 

@@ -41,7 +41,7 @@ def whole(params, hidden, labels):
 
 
 def at_once(monkeypatch: pytest.MonkeyPatch, slots: int) -> None:
-    monkeypatch.setattr(objectives.surprise, "NEAR", slots * ROWS * VOCAB)
+    monkeypatch.setattr(objectives.surprise, "AT_ONCE", slots * ROWS * VOCAB)
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 4, 6, 7, 100])

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from batch import InputError
 from training.disk import writing
 from training.manifest import METRICS, STATE, damage, write_manifest
 from training.metrics import json_value
+
+_STEP = re.compile("0|[1-9][0-9]*")
 
 
 class Checkpoints:
@@ -37,7 +40,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps that can be restored, in order."""
         folders = self.folder.iterdir() if self.folder.is_dir() else []
-        return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
+        return sorted(int(folder.name) for folder in folders if _STEP.fullmatch(folder.name))
 
     @property
     def latest(self) -> int | None:
@@ -199,7 +202,10 @@ class Checkpoints:
         saving, metrics = self._saving
         if step != saving:
             metrics = self.metrics(step)  # none where it is being deleted
-        return float(metrics.get(self._least, math.nan))
+        try:
+            return float(metrics.get(self._least, math.nan))
+        except (TypeError, ValueError, OverflowError):  # written by somebody else
+            return math.nan
 
     def _restore(self, step: int, abstract_state: Any) -> Any:
         self._compare(step, abstract_state)

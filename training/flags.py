@@ -16,12 +16,17 @@ from typing import Any, TypeVar
 from absl import app, flags, logging
 
 from batch import InputError
+from data.remote import check_local
 from training.config import Experiment
 from training.interrupt import Interrupted
 from training.overrides import override
+from training.pages import keep_pages
 from training.processes import is_first
 
 Value = TypeVar("Value")
+
+FOLDERS = ("workdir", "from", "output", "to_hf")
+"""The flags that name folders of ours, whichever command has them."""
 
 _HELP = "path.py[:argument], a file that defines get_config([argument]) -> Experiment; --config.FIELD=VALUE changes it"
 
@@ -167,6 +172,10 @@ def _parse_flags(argv: Sequence[str]) -> None:
     stray = flags.FLAGS(list(argv))[1:]
     if stray:
         raise InputError(f"{stray[0]}: unexpected argument; flags begin with two dashes.")
+    for name in set(FOLDERS) & set(flags.FLAGS):
+        given = flags.FLAGS[name].value or []
+        for folder in [given] if isinstance(given, str) else given:
+            check_local(f"--{name}", folder)
     if flags.FLAGS["verbosity"].using_default_value:
         flags.FLAGS.verbosity = logging.WARNING  # absl.app would show the INFO messages of every library
     logging.get_absl_logger().addFilter(_is_not_raised_too)
@@ -211,4 +220,5 @@ def _run(main: Callable[[Any], int | None], parse: Callable[[Sequence[str]], Any
 
         return call
 
+    keep_pages()
     app.run(guarded(main), flags_parser=guarded(parse))

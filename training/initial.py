@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
 from batch import InputError
 from data.tokenizer import AnyTokenizer
-from models.parameters import initialize
+from models.parameters import abstract_params
 from training.build import Run
 from training.checkpoint import Checkpoints
 from training.config import Experiment
@@ -43,8 +42,7 @@ def initial_params(run: Run, report: Callable[[str], None]) -> Any:
     checkpoints = Checkpoints(source)
     step = checkpoints.resolve("latest")
     stored: dict[str, Any] = traverse_util.flatten_dict(checkpoints.restore_params(step), sep="/")
-    abstract = jax.eval_shape(lambda: initialize(run.model, jax.random.key(0)))
-    leaves: dict[str, Any] = traverse_util.flatten_dict(abstract, sep="/")
+    leaves: dict[str, Any] = traverse_util.flatten_dict(abstract_params(run.model), sep="/")
     wanted = {name: leaf.shape for name, leaf in leaves.items()}
     report(f"parameters from {source}, step {step}")
     if POSITIONS in wanted and POSITIONS in stored and wanted[POSITIONS][1:] == stored[POSITIONS].shape[1:]:

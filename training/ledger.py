@@ -34,8 +34,9 @@ class Ledger:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Ledger":
-        """Goes on from what `spent` gave, which may stand among other values."""
-        return cls(**{name: values[name] for name in SPENT if name in values})
+        """Goes on from what `spent` gave; other values, and values of other types, are passed over."""
+        kinds = {name: type(getattr(cls, name)) for name in SPENT}
+        return cls(**{name: values[name] for name in SPENT if isinstance(values.get(name), kinds[name])})
 
     @property
     def spent(self) -> dict[str, Any]:

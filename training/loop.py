@@ -69,9 +69,9 @@ def train(
     line = contextlib.nullcontext(progress) if progress else Progress(total, workdir.name)
     line = line if is_first() else Silent()
     with Interrupt() as interrupt:
-        with line as shown, locked(workdir, shown.note), checkpoints_of(run, workdir) as checkpoints:
+        with line as shown, locked(workdir, shown.warn), checkpoints_of(run, workdir) as checkpoints:
             claim(workdir, run.experiment, run.prepared)
-            state, start = starting_state(run, checkpoints, params, programs, shown.note)
+            state, start = starting_state(run, checkpoints, params, programs, shown.warn)
             with Records(workdir, start) if is_first() else Silent() as records:
                 if start:
                     shown.note(f"{workdir}: resumed at step {start}")

@@ -23,7 +23,7 @@ def damage(folder: Path) -> Path | None:
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     there = _files(folder)
     for name in sorted(listed.keys() | there.keys()):
-        if name not in listed or name not in there or _digest(there[name]) != listed[name]:
+        if name not in listed or name not in there or not _is_whole(there[name], listed[name]):
             return folder / name
     return None if listed else folder / MANIFEST
 
@@ -32,6 +32,13 @@ def _files(folder: Path) -> dict[str, Path]:
     """The files of a step that are read, by their names in it."""
     found = [*folder.glob(METRICS), *sorted(file for file in (folder / STATE).rglob("*") if file.is_file())]
     return {file.relative_to(folder).as_posix(): file for file in found}
+
+
+def _is_whole(file: Path, digest: str) -> bool:
+    try:
+        return _digest(file) == digest
+    except OSError:  # of a disk that fails, too
+        return False
 
 
 def _digest(file: Path) -> str:

@@ -95,9 +95,11 @@ def read_records(workdir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     *lines, _unfinished = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except (ValueError, RecursionError):
+            record = json.loads(line)
+            record["step"] = int(record["step"])
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             raise InputError(f"{path}: line {number} is not a record; delete that line.") from None
+        records.append(record)
     return records
 
 

@@ -64,6 +64,10 @@ class Progress:
         if self._line:
             self._show(self._clock())
 
+    def warn(self, text: str) -> None:
+        """Prints what must be seen of a part of longer work too."""
+        self.note(text)
+
     def close(self) -> None:
         """Shows the last update if it has not been shown, and leaves the cursor on a fresh line."""
         if not self._is_shown:
@@ -101,7 +105,7 @@ class Progress:
 class Part:
     """The part of longer work that is done now: its steps count from `done` on the line of the whole.
 
-    What it says of itself is not shown: there may be hundreds of them, and each has its records.
+    What it says of its course is not shown, as there may be hundreds of them and each has its records; a warning is.
     """
 
     def __init__(self, whole: Progress, done: int, label: str):
@@ -113,6 +117,9 @@ class Part:
 
     def note(self, text: str) -> None:
         del text
+
+    def warn(self, text: str) -> None:
+        self._whole.note(text)
 
 
 def duration(seconds: float) -> str:
