@@ -1,7 +1,7 @@
 """What scores mean: predictions of a task, its metrics, and what the majority class gets."""
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,30 +9,11 @@ from jaxtyping import Float
 
 from finetuning.encoding import Encoded
 from finetuning.examples import Labeled, Tagged
+from finetuning.metrics import METRICS
 from finetuning.task import Example, Sets, Task
 
 Predictions = np.ndarray | list[list[str]]
 """Classes by number [n], numbers [n], or the tags of each sentence."""
-
-
-def accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Which part of the examples is right."""
-    return float(np.mean(predicted == truth))
-
-
-def pearson(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Pearson's r; 0 where either side is all alike."""
-    return 0.0 if np.ptp(predicted) == 0 or np.ptp(truth) == 0 else float(np.corrcoef(predicted, truth)[0, 1])
-
-
-def tag_accuracy(predicted: Sequence[Sequence[str]], truth: Sequence[Sequence[str]]) -> float:
-    """Which part of all words has the right tag."""
-    right = [one == other for pair in zip(predicted, truth, strict=True) for one, other in zip(*pair, strict=True)]
-    return sum(right) / max(len(right), 1)
-
-
-METRICS: dict[str, Callable[..., float]] = {"accuracy": accuracy, "pearson": pearson, "tag_accuracy": tag_accuracy}
-"""Every metric as a function of predictions and truth, by the name that tasks give it."""
 
 
 def predictions_of(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from data.task import TaskData
 from finetuning.build import Arm, Recipe, build_task_run, encode, experiment_of, start_of
 from finetuning.encoding import Encoded
+from finetuning.formats.predictions import write_predictions
 from finetuning.run import TaskRun, predict
 from finetuning.scoring import predictions_of, written
 from finetuning.stream import HeldOutExamples
@@ -135,7 +136,7 @@ class Trials:
         best_params = jax.tree.map(jnp.asarray, checkpoints.restore_params(step))
         for name, examples in {"dev": self.recipe.sets.dev, **self.recipe.sets.others}.items():
             predicted = self.predict(run, programs, best_params, examples)
-            write_predictions(folder / f"predictions-{name}.tsv", examples, predicted)
+            write_predictions(folder / f"predictions-{name}.tsv", [each.name for each in examples], predicted)
         write_whole(folder / RESULT, json.dumps({"step": step, "values": values}, indent=2) + "\n")
         return Outcome(trial, step, values)
 
@@ -158,12 +159,6 @@ class Trials:
         if key not in self._encoded:
             self._encoded[key] = encode(self.recipe, getattr(self.recipe.sets, name), data)
         return self._encoded[key]
-
-
-def write_predictions(path: Path, examples: Sequence[Example], predicted: Sequence[str]) -> None:
-    """One line for each example, `index` and `prediction`, under that header."""
-    pairs = [(example.name, each) for example, each in zip(examples, predicted, strict=True)]
-    write_whole(path, "".join(f"{name}\t{each}\n" for name, each in [("index", "prediction"), *pairs]))
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -249,7 +249,7 @@ def test_what_cannot_be_is_said_in_one_sentence(workdirs, tmp_path):
         given = [f"--workdir={workdir}", "--task=yesno", "--data=there", f"--output={tmp_path / 'out'}", *arguments]
         return commands.run("finetune.py", *given).sentence
 
-    assert refused("--task=cola-2").startswith("--task=cola-2: unknown; there are old, pairs, words, yesno")
+    assert "--task=cola-2: unknown; there are cola, mnli" in refused("--task=cola-2")
     assert "exceeds model.max_length=64" in refused("--config.data.length=65")
     assert "said by the flags of this command" in refused("--config.seed=3")
     assert "did you mean --config.data.length" in refused("--config.data.lenght=65")
