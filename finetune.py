@@ -14,6 +14,7 @@ from absl import flags
 from batch import InputError
 from finetuning.adaptation import Adapt
 from finetuning.build import Arm, Recipe, open_pretrained
+from finetuning.files import Layout
 from finetuning.rates import rates_of
 from finetuning.scoring import majority
 from finetuning.sources import open_sets
@@ -25,8 +26,12 @@ from training.state import num_parameters
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the folder of a pretrained or imported run")
 STEP = flags.DEFINE_string("step", "latest", "which checkpoint: latest, best (the least held-out loss), or a step")
-TASK = flags.DEFINE_string("task", None, "the name of a task")
+TASK = flags.DEFINE_string("task", None, "a task of GLUE by name, or classification, regression, tagging")
 DATA = flags.DEFINE_string("data", None, "the folder of its files")
+TEXT = flags.DEFINE_list("text", [], "the column of the text, or of both texts, of a task that is no published one")
+LABEL = flags.DEFINE_string("label", None, "the column of its label or tag")
+TRAIN = flags.DEFINE_string("train", None, "its training file in the folder, if several have train in their names")
+DEV = flags.DEFINE_string("dev", None, "its dev file in the folder, if several have dev in their names")
 SEEDS = flags.DEFINE_integer("seeds", 5, "how many seeds: 0, 1, 2 ...", lower_bound=1)
 RATES = flags.DEFINE_string("rates", "default", "as in 1e-3,3e-4, of which the best on dev counts; default, or paper")
 EPOCHS = flags.DEFINE_integer("epochs", 3, "passes over the training set", lower_bound=1)
@@ -42,7 +47,8 @@ def main(fields: list[tuple[str, str]]) -> None:
             raise InputError(f"--{flag.name}: missing; give {flags.FLAGS[flag.name].help}.")
     workdir, folder = Path(str(WORKDIR.value)), Path(str(DATA.value))
     pretrained = open_pretrained(workdir, STEP.value)
-    sets = open_sets(str(TASK.value), folder, print)
+    layout = Layout(tuple(TEXT.value), LABEL.value, TRAIN.value, DEV.value)
+    sets = open_sets(str(TASK.value), folder, layout, print)
     name = sets.task.name if ADAPT.value == "full" else f"{sets.task.name}-{ADAPT.value}"
     output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / name
     visibility: Any = SEES.value

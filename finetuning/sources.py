@@ -1,10 +1,11 @@
-"""From the name of a task and a folder to its sets."""
+"""From the name of a task and a folder to its sets: a task of GLUE, or the shape of one's own."""
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
 
 from batch import InputError
+from finetuning.files import Layout, labeled_sets, tagged_sets
 from finetuning.formats import glue
 from finetuning.formats.labels import Range
 from finetuning.task import Sets, Task
@@ -27,14 +28,26 @@ def _is_there(folder: Path, split: str) -> bool:
     return any((folder / f"{split}{end}").exists() for end in (".tsv", ".tsv.gz"))
 
 
-SOURCES: dict[str, Callable[[Path, Report], Sets]] = {
-    task.name.lower(): functools.partial(read_sets, task) for task in glue.TASKS
+def read_published(task: glue.Task, folder: Path, layout: Layout, report: Report) -> Sets:
+    """The same, where nothing was told of its files. Raises InputError where something was: they are known."""
+    if layout != Layout():
+        raise InputError(
+            f"--task={task.name.lower()}: its files are known; leave out --text, --label, --train and --dev."
+        )
+    return read_sets(task, folder, report)
+
+
+SOURCES: dict[str, Callable[[Path, Layout, Report], Sets]] = {
+    "classification": functools.partial(labeled_sets, "classification"),
+    "regression": functools.partial(labeled_sets, "regression"),
+    "tagging": tagged_sets,
+    **{task.name.lower(): functools.partial(read_published, task) for task in glue.TASKS},
 }
 """What reads the folder of a task, by its name in lower case."""
 
 
-def open_sets(name: str, folder: Path, report: Report) -> Sets:
+def open_sets(name: str, folder: Path, layout: Layout, report: Report) -> Sets:
     """The sets of a task. Raises InputError for a name that no source has, and for what a source refuses."""
     if name.lower() not in SOURCES:
-        raise InputError(f"--task={name}: unknown; there are {', '.join(sorted(SOURCES))}.")
-    return SOURCES[name.lower()](folder, report)
+        raise InputError(f"--task={name}: unknown; there are {', '.join(SOURCES)}.")
+    return SOURCES[name.lower()](folder, layout, report)

@@ -43,7 +43,7 @@ def workdirs(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
     for name, sets in SETS.items():
-        monkeypatch.setitem(sources.SOURCES, name, lambda folder, report, sets=sets: sets)
+        monkeypatch.setitem(sources.SOURCES, name, lambda folder, layout, report, sets=sets: sets)
 
 
 def finetune(workdir, task, *arguments):
