@@ -1,13 +1,11 @@
 """A run as a Hugging Face folder: weights, config, tokenizer and a model card."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.config import DataConfig
 from data.tokenizer import AnyTokenizer
 from interop.config_export import to_config
 from interop.families import family_name
@@ -28,21 +26,11 @@ def export(experiment: Experiment, params: dict[str, Any], tokenizer: AnyTokeniz
     architecture = config["architectures"][0]
     write_tensors(tensors, folder)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    (folder / EXPERIMENT).write_text(json.dumps(to_dict(without_paths(experiment)), indent=2) + "\n")
+    (folder / EXPERIMENT).write_text(json.dumps(to_dict(experiment), indent=2) + "\n")
     export_tokenizer(tokenizer, family_name(experiment.model), folder)
     size = sum(int(np.prod(tensor.shape)) for tensor in tensors.values())
     (folder / "README.md").write_text(_card(experiment, architecture, size, step))
     return architecture
-
-
-def without_paths(experiment: Experiment) -> Experiment:
-    """The experiment with its paths as they are by default, for it goes from one machine to another.
-
-    What is exported tells nothing of our folders; what is imported does not choose what is read and written here.
-    """
-    own = DataConfig()
-    data = dataclasses.replace(experiment.data, corpus=own.corpus, cache=own.cache)
-    return dataclasses.replace(experiment, data=data, init_from=None)
 
 
 def _card(experiment: Experiment, architecture: str, size: int, step: int) -> str:
@@ -78,5 +66,5 @@ model = {architecture}.from_pretrained("PATH_OF_THIS_FOLDER")
 |---|---|
 {rows}
 
-`orderly.json` holds the experiment but for its paths. No evaluation is reported here: measure before you rely on it.
+`orderly.json` holds the whole experiment. No evaluation is reported here: measure before you rely on it.
 """

@@ -12,7 +12,7 @@ from batch import InputError
 from data.tokenizer import AnyTokenizer
 from interop.config_export import to_config
 from interop.config_import import read_config, to_experiment
-from interop.exporting import EXPERIMENT, without_paths
+from interop.exporting import EXPERIMENT
 from interop.tensors import read_tensors
 from interop.tokenizers import import_tokenizer
 from interop.weights import account, to_params
@@ -61,4 +61,4 @@ def _remembered(folder: Path, values: dict[str, Any], tokenizer: AnyTokenizer) -
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return None
     same = all(values.get(name) == value for name, value in described.items())
-    return without_paths(experiment) if same else None
+    return dataclasses.replace(experiment, init_from=None) if same else None

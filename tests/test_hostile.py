@@ -102,17 +102,6 @@ def test_a_description_of_ours_that_is_none_is_passed_over(hf, content):
     assert import_folder(hf).experiment.data.corpus == DataConfig.corpus
 
 
-def test_of_a_description_of_ours_no_path_is_taken_over(hf):
-    values = json.loads((hf / "orderly.json").read_text())
-    assert values["data"]["corpus"] == DataConfig.corpus, "nor is one of ours given away"
-    values["data"] |= {"corpus": "/etc", "cache": "/tmp/theirs", "batch_size": 7}
-    values |= {"init_from": "/home/theirs", "seed": 9}
-    (hf / "orderly.json").write_text(json.dumps(values))
-    found = import_folder(hf).experiment
-    assert (found.data.corpus, found.data.cache, found.init_from) == (DataConfig.corpus, DataConfig.cache, None)
-    assert (found.data.batch_size, found.seed) == (7, 9), "what is no path is"
-
-
 def safe(header, data=b"", size=None):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if size is None else size) + text + data

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import gzip
-import io
 import itertools
 import json
 import re
@@ -13,14 +12,12 @@ from unittest import mock
 import hypothesis
 import numpy as np
 import pytest
-import sentencepiece
 from hypothesis import strategies as st
 
 import scoring
 from batch import InputError
 from cases import SIZE, build, loud
-from data.released import ReleasedTokenizer
-from data.tokenizer import Tokenizer, train_tokenizer
+from data.tokenizer import Tokenizer
 from evaluation import probe as probes
 from evaluation.checkpoints import Checkpoint
 from evaluation.features import Spelled, features, sees, spell
@@ -32,6 +29,7 @@ from evaluation.task import Entry, Settings
 from evaluation.tasks.probe import probe as ask
 from models import BertConfig, GptConfig
 from objectives import CausalLm, MaskedLm
+from spellers import SPOKEN, TOKENIZERS, lossy, unigram
 from training.config import Experiment
 
 # Reading.
@@ -140,40 +138,6 @@ def test_real_files_are_read_whole(real_data):
 
 # Which tokens are a word's.
 
-SPOKEN = ["the", "cat", "sat", "on", "mats", "don't", "(or", "so)", "Café", "naïve", "1,999", "猫", "在吃", "it."]
-TEXTS = [("", " ")[i % 2].join(np.random.default_rng(i).choice(SPOKEN, 7)) for i in range(200)]
-
-
-@functools.cache
-def unigram():
-    return train_tokenizer("unigram", 320, TEXTS)
-
-
-@functools.cache
-def lossy():
-    """As XLNet's: spaces are joined, accents and case are lost, and rare characters are unknown."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text.replace("é", "e").replace("ï", "i").lower() for text in TEXTS]),
-        model_writer=model,
-        vocab_size=64,
-        control_symbols=["<cls>", "<sep>", "<pad>", "<mask>", "<eod>"],
-        minloglevel=2,
-    )
-    return ReleasedTokenizer(
-        {"spiece.model": model.getvalue(), "tokenizer_config.json": b'{"do_lower_case": true}'}, vocab_size=64
-    )
-
-
-@functools.cache
-def word_piece():
-    pytest.importorskip("tokenizers", reason="tokenizers is not installed (pip install '.[parity]')")
-    letters = [chr(c) for c in range(33, 127)]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), "the", "cat", "##s"]
-    return ReleasedTokenizer({"vocab.txt": "\n".join(pieces).encode()}, vocab_size=len(pieces))
-
-
-TOKENIZERS = {"bytes": lambda: Tokenizer("bytes"), "unigram": unigram, "lossy": lossy, "word_piece": word_piece}
 WORDS = st.lists(st.sampled_from([*SPOKEN, "龘", "😀", "CAT", "ﬁ", "``", "\u2581", "e\u0301"]), min_size=1, max_size=8)
 
 

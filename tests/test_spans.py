@@ -1,8 +1,6 @@
 """Spans of a context: which characters are a token's, how contexts are cut, and that scores of spans become answers."""
 
 import dataclasses
-import functools
-import io
 import json
 import math
 import shutil
@@ -11,20 +9,18 @@ import unicodedata
 import hypothesis
 import numpy as np
 import pytest
-import sentencepiece
 from hypothesis import strategies as st
 
 from batch import InputError
 from data.alignment import locate
-from data.released import ReleasedTokenizer, read_released
+from data.released import read_released
 from data.tokenizer import Tokenizer, train_tokenizer
 from finetuning.examples import Answer, Question
 from finetuning.spans.decoding import Limits, decode, decode_beams
 from finetuning.spans.passages import covering, spell, text_of
 from finetuning.spans.windows import Cut, Window, fullest, training_windows, windows
+from spellers import SPOKEN, TOKENIZERS, lossy, unigram, word_piece
 
-SPOKEN = ["the", "cat", "sat", "on", "mats", "don't", "(or", "so)", "Café", "naïve", "1,999", "猫", "在吃", "it."]
-TEXTS = [("", " ")[i % 2].join(np.random.default_rng(i).choice(SPOKEN, 7)) for i in range(200)]
 ODD = [
     "  ",
     "\n",
@@ -42,38 +38,6 @@ ODD = [
     "``",
 ]
 CONTEXTS = st.lists(st.sampled_from([" ", *SPOKEN, *ODD]) | st.text(max_size=3), max_size=25).map("".join)
-
-
-@functools.cache
-def unigram():
-    return train_tokenizer("unigram", 320, TEXTS)
-
-
-@functools.cache
-def lossy():
-    """As XLNet's: spaces are joined, accents and case are lost, and rare characters are unknown."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text.replace("é", "e").replace("ï", "i").lower() for text in TEXTS]),
-        model_writer=model,
-        vocab_size=64,
-        control_symbols=["<cls>", "<sep>", "<pad>", "<mask>", "<eod>"],
-        minloglevel=2,
-    )
-    return ReleasedTokenizer(
-        {"spiece.model": model.getvalue(), "tokenizer_config.json": b'{"do_lower_case": true}'}, vocab_size=64
-    )
-
-
-@functools.cache
-def word_piece():
-    pytest.importorskip("tokenizers", reason="tokenizers is not installed (pip install '.[parity]')")
-    letters = [chr(c) for c in range(33, 127)]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), "the", "cat", "##s"]
-    return ReleasedTokenizer({"vocab.txt": "\n".join([*pieces, "猫"]).encode()}, vocab_size=len(pieces) + 1)
-
-
-TOKENIZERS = {"bytes": lambda: Tokenizer("bytes"), "unigram": unigram, "lossy": lossy, "word_piece": word_piece}
 
 
 def asked(context, *answers, name="q", impossible=False):
@@ -109,7 +73,7 @@ def stripped(text):
 
 @hypothesis.given(text=CONTEXTS)
 def test_a_word_piece_is_what_the_clean_up_makes_of_its_characters(text):
-    tokenizer = word_piece()
+    tokenizer = word_piece("猫")
     (found,) = locate(tokenizer, [text])
     for token, (first, stop) in zip(found.tokens.tolist(), found.characters.tolist(), strict=True):
         if piece := tokenizer.pieces[token].decode():
@@ -128,13 +92,13 @@ def test_what_is_aligned_by_letters_never_goes_back(text):
 
 
 def test_a_tokenizer_that_loses_text_leaves_its_slices_whole():
-    assert slices(word_piece(), "Cafe\u0301  CATS 猫坐") == ["C", "a", "f", "e\u0301", "CAT", "S", "猫", "坐"]
+    assert slices(word_piece("猫"), "Cafe\u0301  CATS 猫坐") == ["C", "a", "f", "e\u0301", "CAT", "S", "猫", "坐"]
     found = slices(lossy(), "The Cafe\u0301 CAT 龘鑫  naïve \u3000it.")
     assert [part for part in found if part] == [
         *("The", "C", "a", "f", "e\u0301", "CAT", "龘鑫", "n", "a", "ï", "v", "e", "i", "t", "."),
     ] or "".join(found).replace(" ", "") == "TheCafe\u0301CAT龘鑫naïveit."
     assert "龘鑫" in found  # one unknown token has all between its neighbors
-    assert slices(lossy(), "") == slices(word_piece(), " ") == []
+    assert slices(lossy(), "") == slices(word_piece("猫"), " ") == []
 
 
 def test_one_text_is_read_once_and_each_text_in_its_place():
@@ -174,7 +138,7 @@ def test_the_first_answer_counts_and_a_wrong_one_none():
         (passage,) = spell(unigram(), [Question("q", "which?", context, (wrong,))])
         assert passage.answer is None
         assert not training_windows([passage], Cut(99, 3), unanswered=True)
-    (passage,) = spell(word_piece(), [Question("q", "?", "a\u200bb", (Answer("\u200b", 1),))])
+    (passage,) = spell(word_piece("猫"), [Question("q", "?", "a\u200bb", (Answer("\u200b", 1),))])
     assert passage.answer is None  # no token stands for it
 
 
