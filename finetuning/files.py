@@ -47,7 +47,7 @@ def labeled_sets(kind: Kind, folder: Path, layout: Layout, report: Callable[[str
     learned = read_labeled(train, columns, known, report)
     labels = () if kind == "regression" else label_set((str(each.label) for each in learned), str(train))
     judged = read_labeled(dev, columns, known or labels, report)
-    return Sets(Task(folder.name, kind, METRICS[kind]), labels, learned, judged)
+    return Sets(Task(named(folder), kind, METRICS[kind]), labels, learned, judged)
 
 
 def tagged_sets(folder: Path, layout: Layout, report: Callable[[str], None]) -> Sets:
@@ -59,7 +59,7 @@ def tagged_sets(folder: Path, layout: Layout, report: Callable[[str], None]) -> 
     judged = read_words(dev, layout, None)  # a tag that training lacks is judged, and never predicted
     unseen = sorted({tag for each in judged for tag in each.tags or ()} - set(labels))
     metric = "entity_f1" if are_entities(labels) else "tag_accuracy"
-    return Sets(Task(folder.name, "tagging", (metric,)), (*labels, *unseen), learned, judged)
+    return Sets(Task(named(folder), "tagging", (metric,)), (*labels, *unseen), learned, judged)
 
 
 def read_words(path: Path, layout: Layout, known: Known) -> list[Tagged]:
@@ -74,6 +74,11 @@ def read_words(path: Path, layout: Layout, known: Known) -> list[Tagged]:
     word: Any = column(layout.texts[0]) if layout.texts else 0
     tag: Any = -1 if layout.label is None else column(layout.label)
     return read_conll(path, word, tag, known)
+
+
+def named(folder: Path) -> str:
+    """The name of a task that has none but its folder's."""
+    return folder.resolve().name
 
 
 def are_entities(labels: Sequence[str]) -> bool:
