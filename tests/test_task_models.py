@@ -11,6 +11,7 @@ import pytest
 from flax import nnx, traverse_util
 
 import cases
+import commands
 import tasks
 from batch import InputError
 from data.task import TaskData
@@ -30,6 +31,12 @@ from training.state import init_state, num_parameters
 VOCAB = tasks.TOKENIZER.vocab
 DATA = TaskData(task="yesno", labels=("no", "yes"), length=40, batch_size=3, shortest=40)
 FAMILIES = ("bert", "gpt", "xlnet")
+
+
+@pytest.fixture(autouse=True)
+def quickly():
+    with commands.quick():
+        yield
 
 
 @functools.cache
