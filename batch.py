@@ -66,9 +66,11 @@ class Vocab:
 
 @struct.dataclass(kw_only=True)
 class Task:
-    """What the data knows of a row beyond its tokens."""
+    """What the data knows of a row beyond its tokens; only what its task asks for is there."""
 
-    label: Int[Anywhere, " B"]  # next sentence: 0 = B follows A, 1 = random; sentence order: 0 = in order, 1 = swapped
+    label: Int[Anywhere, " B"] | None = None  # a class, -1 where it is not known; of sentence pairs: 0 = next, in order
+    value: Float[Anywhere, " B"] | None = None  # a number, NaN where it is not known
+    tags: Int[Anywhere, "B L"] | None = None  # a class where each word is read, -1 elsewhere
 
 
 @struct.dataclass(kw_only=True)
@@ -135,6 +137,7 @@ class Output:
     hidden: Float[Array, "B P D"]  # at the predicted positions: the query stream's where the row is blind
     pooled: Float[Array, "B D"] | None = None
     memory: Memory | None = None
+    scores: Float[Array, "B P C"] | None = None  # of a task's classes, or its one number, at the predicted positions
     layers: Float[Array, "N1 B L D"] | None = None  # embeddings, then each layer's content output
     attention: Float[Array, "N B H L S"] | None = None  # content stream
     query_attention: Float[Array, "N B H P S"] | None = None

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from batch import InputError, Inputs, Memory, Output
 from models.attention import SelfAttention, self_view
 from models.block import Block, encode, final_norm
-from models.heads import PairHead
+from models.heads import PairHead, TaskHead
 from models.layers import ACTIVATIONS, Embedding, Linear, dropout, gather, make_norm, split_key
 from models.parameters import ZEROS, TruncatedNormal, parameter, stacked
 from models.positions import AbsoluteConfig, AbsolutePositions
@@ -54,6 +54,8 @@ class MaskedHead(nnx.Module):
 
 
 class Bert(nnx.Module):
+    task: TaskHead | None = None  # of a model that is fine-tuned
+
     def __init__(
         self, config: BertConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"
     ):
@@ -98,9 +100,11 @@ class Bert(nnx.Module):
         view = self_view(inputs, self.positions)
         last, layers, attention = encode(self.layers, x, view, capture, key=layers_key, remat=self.remat)
         last = last if self.final_norm is None else self.final_norm(last)
+        hidden = gather(last, inputs.predict)
         return Output(
-            hidden=gather(last, inputs.predict),
+            hidden=hidden,
             pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),
+            scores=None if self.task is None else self.task(hidden, key=key),
             layers=layers,
             attention=attention,
         )

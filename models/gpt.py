@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 from batch import Inputs, Memory, Output
 from models.attention import SelfAttention, self_view
 from models.block import Block, encode, final_norm
+from models.heads import TaskHead
 from models.layers import Embedding, dropout, gather, split_key
 from models.parameters import Normal, stacked
 from models.positions import AbsoluteConfig, AbsolutePositions
@@ -43,6 +44,8 @@ def gpt_block(config: GptConfig, precision: Precision) -> Block:
 
 
 class Gpt(nnx.Module):
+    task: TaskHead | None = None  # of a model that is fine-tuned
+
     def __init__(self, config: GptConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"):
         c, init = config, Normal(config.initializer_range)
         self.config = config
@@ -76,8 +79,10 @@ class Gpt(nnx.Module):
         view = self_view(inputs, self.positions)
         last, layers, attention = encode(self.layers, x, view, capture, key=layers_key, remat=self.remat)
         last = last if self.norm is None else self.norm(last)
+        hidden = gather(last, inputs.predict)
         return Output(
-            hidden=gather(last, inputs.predict),
+            hidden=hidden,
+            scores=None if self.task is None else self.task(hidden, key=key),
             layers=layers,
             attention=attention,
         )

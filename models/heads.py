@@ -1,10 +1,11 @@
-"""What is read off a trunk: a pooled vector, and the sentence-pair decision."""
+"""What is read off a trunk: a pooled vector and the sentence-pair decision, or the scores of a task."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
-from models.layers import Linear, gather
+from models.layers import Linear, dropout, gather
 from models.parameters import Initializer
 from models.precision import Precision
 
@@ -24,3 +25,33 @@ class PairHead(nnx.Module):
 
     def logits(self, pooled: Float[Array, "B D"]) -> Float[Array, "B 2"]:
         return self.decision(pooled)
+
+
+class TaskHead(nnx.Module):
+    """Scores of classes, or one number, from the rows that a task reads: dropout, then W h + b.
+
+    With a pooler, tanh(V h + c) comes first, as over the summary of BERT and of XLNet (Devlin et al. 2019, section
+    4.1; Yang et al. 2019); GPT's last token and the words of a tagger have none.
+    """
+
+    STREAM = 0x7461736B  # of its dropout: far from the numbers of a model's own keys
+
+    def __init__(
+        self,
+        dim: int,
+        outputs: int,
+        initializer: Initializer,
+        *,
+        pooled: bool,
+        dropout_rate: float,
+        precision: Precision,
+    ):
+        self.pooler = Linear((dim,), (dim,), initializer, bias=True, precision=precision) if pooled else None
+        self.out = Linear((dim,), (outputs,), initializer, bias=True, precision=precision)
+        self.dropout_rate = dropout_rate
+
+    def __call__(self, hidden: Float[Array, "B P D"], *, key: Key[Array, ""] | None = None) -> Float[Array, "B P C"]:
+        """`key` is the one the model was called with."""
+        own = None if key is None else jax.random.fold_in(key, self.STREAM)
+        pooled = hidden if self.pooler is None else jnp.tanh(self.pooler(hidden))
+        return self.out(dropout(pooled, self.dropout_rate, own))

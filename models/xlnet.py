@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from batch import InputError, Inputs, Memory, Output
 from models.block import Block, final_norm
 from models.factored import Factored, factored
-from models.heads import PairHead
+from models.heads import PairHead, TaskHead
 from models.layers import Embedding, dropout, gather, select, split_key
 from models.memory import empty_memory, forget, remember, remembered
 from models.parameters import ZEROS, GlorotUniform, Normal, parameter, stacked
@@ -70,6 +70,8 @@ def xlnet_block(config: XlnetConfig, precision: Precision) -> Block:
 
 
 class Xlnet(nnx.Module):
+    task: TaskHead | None = None  # of a model that is fine-tuned
+
     def __init__(
         self, config: XlnetConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"
     ):
@@ -140,9 +142,11 @@ class Xlnet(nnx.Module):
         past = None if memory is None else memory.hidden
         last, (kept, layers, attention) = scan_layers(body, x, (self.layers, past), key=layers_key, remat=self.remat)
         last = last if self.norm is None else self.norm(last)
+        hidden = dropout(self.predictions(last, inputs), c.dropout_rate, out_key)
         return Output(
-            hidden=dropout(self.predictions(last, inputs), c.dropout_rate, out_key),
+            hidden=hidden,
             pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),
+            scores=None if self.task is None else self.task(hidden, key=key),
             memory=None if memory is None else remembered(memory, kept, inputs),
             layers=None if layers is None else jnp.concatenate([content[None], layers]),
             attention=None if attention is None else attention[:, :, :, :length],

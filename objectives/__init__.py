@@ -10,6 +10,7 @@ from objectives.mntp import MaskedNextToken
 from objectives.permutation import PermutationLm, any_order_lm
 from objectives.prefix import PrefixLm
 from objectives.staged import Staged
+from objectives.tasks import Classification, Regression, Tagging
 
 OBJECTIVES = {
     "causal": CausalLm,
@@ -21,11 +22,17 @@ OBJECTIVES = {
     "mixture": Mixture,
     "staged": Staged,
 }
+"""Of pretraining: what a model learns from text alone."""
+
+TASK_OBJECTIVES = {"classification": Classification, "regression": Regression, "tagging": Tagging}
+"""Of fine-tuning: what a model with a task head learns from labels."""
 
 __all__ = [
     "OBJECTIVES",
     "READINGS",
+    "TASK_OBJECTIVES",
     "CausalLm",
+    "Classification",
     "Composite",
     "MaskedDiffusion",
     "MaskedLm",
@@ -34,7 +41,9 @@ __all__ = [
     "Objective",
     "PermutationLm",
     "PrefixLm",
+    "Regression",
     "Staged",
+    "Tagging",
     "any_order_lm",
     "places",
     "plains",

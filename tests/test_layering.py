@@ -26,7 +26,7 @@ ALLOWED = {
     },
     "entry point": {
         *("batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation"),
-        *("ablation", "report"),
+        *("ablation", "report", "finetuning"),
     },
 }
 FORBIDDEN_ELSEWHERE = {"data": {"jax", "jaxlib", "flax", "optax", "orbax"}}  # host code, NumPy only

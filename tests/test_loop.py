@@ -1,5 +1,6 @@
 """The loop: one compilation, the declared cadence, true records, and a stop where numbers end."""
 
+import contextlib
 import math
 import threading
 
@@ -81,6 +82,38 @@ def test_an_evaluation_reads_as_many_batches_as_it_is_told(config, tmp_path):
     commands.trained(experiment, tmp_path / "run")
     (line,) = (line for line in commands.records(tmp_path / "run") if "split" in line)
     assert line["targets"] == 4 * 15
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_run_ends_after_as_many_evaluations_without_a_better_one_as_it_has_patience(
+    config, tmp_path, monkeypatch, interrupted
+):
+    losses, asked = {2: 3.0, 4: 2.0, 6: 2.5, 8: 2.0, 10: 1.0}, []
+
+    def measure(run, programs, params):
+        asked.append(None)
+        return {"loss": losses[2 * len(asked)], "unigram_loss": 1.0}
+
+    class Stop(Exception):
+        pass
+
+    def stop(done):
+        if interrupted and done == 7:
+            raise Stop
+
+    monkeypatch.setattr(Run, "measure", measure)
+    cadence = {"eval_every": 2, "save_every": 3, "patience": 2, "keep": 1}
+    experiment = commands.experiment(config, "gpt", training=cadence)
+    with contextlib.suppress(Stop):
+        commands.trained(experiment, tmp_path / "run", before_step=stop)
+    if interrupted:
+        asked[:] = asked[:3]  # it goes on after step 6, the evaluation of step 6 being done
+        commands.trained(experiment, tmp_path / "run")
+    assert Checkpoints(tmp_path / "run").steps == [4, 8], "the best and the last; an equal one is not better"
+    before, called = commands.records(tmp_path / "run"), []
+    monkeypatch.setattr(Run, "measure", lambda run, programs, params: {"loss": 0.0})
+    ended = commands.trained(experiment, tmp_path / "run", before_step=called.append)
+    assert not called and int(ended.state.step) == 8 and commands.records(tmp_path / "run") == before
 
 
 def test_a_run_that_is_finished_makes_no_step_and_says_its_held_out_loss_again(config, tmp_path):

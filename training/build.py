@@ -14,23 +14,15 @@ from data.batches import Numbered, Stream, open_stream
 from data.prepare import Prepared, prepare
 from data.tokenizer import AnyTokenizer
 from models import Model, build_model
-from objectives import plains
+from objectives import TASK_OBJECTIVES, plains
 from training.config import Experiment
-from training.heldout import EvalStep, make_eval_step, unigram_surprise
+from training.heldout import EvalStep, held_out, make_eval_step, unigram_surprise
 from training.keys import named_key
 from training.optimizer import make_optimizer
 from training.sharding import check_vocabulary
-from training.state import Start, make_start
+from training.state import make_start
 from training.step import TrainStep, make_train_step
-
-
-@dataclasses.dataclass(frozen=True)
-class Programs:
-    """What is compiled of a run, at its first use; runs that differ in their seed alone can share it."""
-
-    start: Start
-    step: TrainStep
-    evaluate: EvalStep
+from training.trainable import Programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +36,8 @@ class Run:
     train: Stream
     validation: Stream
     mesh: Mesh | None = None  # of the devices that it is trained on; None: one
+
+    least = "loss"
 
     @property
     def vocab(self) -> Vocab:
@@ -72,6 +66,16 @@ class Run:
         """The jitted evaluation of a batch, beside the unigrams of the training text; each call compiles anew."""
         surprise = unigram_surprise(self.prepared.train.counts)
         return make_eval_step(self.model, self.experiment.objective, self.vocab, surprise, self.mesh)
+
+    def measure(self, programs: Programs, params: Any) -> dict[str, float]:
+        """The loss on the validation split, in nats per target, and what is watched beside it."""
+        rows, batches = self.experiment.data.batch_size, self.experiment.training.eval_batches
+        evaluate: EvalStep = programs.evaluate
+        return held_out(evaluate, self.model, params, self.validation, rows, max_batches=batches, mesh=self.mesh)
+
+    def note(self, values: dict[str, float]) -> str:
+        """The held-out loss beside the unigrams'."""
+        return f"held-out loss {values['loss']:.3f}, unigram baseline {values['unigram_loss']:.3f}"
 
     def held_out(self, split: str) -> Stream:
         """The held-out stream of "validation" or "test"."""
@@ -123,6 +127,8 @@ def check_fit(experiment: Experiment) -> None:
             "data.validation=0.0: a run measures its loss on held-out text; set a share above 0, such as 0.05."
         )
     names = f"objective={type(objective).__name__} with model={type(model).__name__}"
+    if type(objective) in TASK_OBJECTIVES.values():
+        raise InputError(f"{names}: learns from the labels of a task, and text has none; use finetune.py.")
     if objective.query_stream and not model.two_streams:
         raise InputError(
             f"{names}: the model has no query stream to predict a token without seeing it; use XlnetConfig."

@@ -24,15 +24,15 @@ _STEP = re.compile("0|[1-9][0-9]*")
 
 
 class Checkpoints:
-    """The checkpoints in `workdir`: the newest `keep`, and the one with the least held-out loss.
+    """The checkpoints in `workdir`: the newest `keep`, and the one with the least held-out value of the name `least`.
 
     A step is a folder, `checkpoints/STEP`, that appears complete or not at all. Reading changes nothing, so a run may
     be read while it trains; the first save removes what a killed save left behind.
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], keep: int = 1):
+    def __init__(self, workdir: str | os.PathLike[str], keep: int = 1, least: str = "loss"):
         self.folder = Path(workdir).absolute() / "checkpoints"
-        self._keep = keep
+        self._keep, self._least = keep, least
         self._manager: ocp.CheckpointManager | None = None
         self._saving: tuple[int, dict[str, Any]] = (-1, {})
 
@@ -49,7 +49,7 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step with the least `metrics["loss"]`, the earliest of equals; None where no step has a finite one."""
+        """The step with the least `metrics[least]`, the earliest of equals; None where no step has a finite one."""
         return self._best(self.steps)
 
     def resolve(self, which: str) -> int:
@@ -65,13 +65,13 @@ class Checkpoints:
             raise InputError(f"--step={which}: no such checkpoint in {self.folder}; {available}, or latest, or best.")
         step = named[which]
         if step is None:
-            raise InputError(f"--step=best: no checkpoint in {self.folder} has a held-out loss; {available}.")
+            raise InputError(f"--step=best: no checkpoint in {self.folder} has a held-out {self._least}; {available}.")
         return step
 
     def save(self, step: int, state: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """Begins to save `state`, which may be donated as soon as this returns.
 
-        Waits for the save before it, whose errors are raised here. Only a finite `metrics["loss"]` can become best.
+        Waits for the save before it, whose errors are raised here. Only a finite `metrics[least]` can become best.
         Raises InputError where a step as late as this one is already there.
         """
         self.wait()
@@ -186,16 +186,16 @@ class Checkpoints:
         write_manifest(folder)
 
     def _best(self, steps: Sequence[int]) -> int | None:
-        losses = {step: self._loss(step) for step in steps}
-        finite = [step for step in steps if math.isfinite(losses[step])]
-        return min(finite, key=lambda step: (losses[step], step), default=None)
+        values = {step: self._value(step) for step in steps}
+        finite = [step for step in steps if math.isfinite(values[step])]
+        return min(finite, key=lambda step: (values[step], step), default=None)
 
-    def _loss(self, step: int) -> float:
+    def _value(self, step: int) -> float:
         saving, metrics = self._saving
         if step != saving:
             metrics = self.metrics(step)  # none where it is being deleted
         try:
-            return float(metrics.get("loss", math.nan))
+            return float(metrics.get(self._least, math.nan))
         except (TypeError, ValueError, OverflowError):  # written by somebody else
             return math.nan
 

@@ -4,14 +4,17 @@ import dataclasses
 import json
 import math
 import typing
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from batch import InputError
 from data.config import DataConfig
+from data.task import TaskData
 from models import MODELS, ModelConfig
 from models.trunk import Remat
-from objectives import OBJECTIVES, Composite, Objective
+from objectives import OBJECTIVES, TASK_OBJECTIVES, Composite, Objective
 from training.overrides import fits
+
+Data = TypeVar("Data", DataConfig, TaskData)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +70,13 @@ class TrainingConfig:
     eval_every: int = 200  # steps between held-out evaluations; the last step is always evaluated
     eval_batches: int = 0  # held-out batches an evaluation reads; 0: all of them
     save_every: int = 200
+    patience: int = 0  # evaluations in turn without a better one, after which the run ends; 0: it goes to its end
     keep: int = 1  # newest checkpoints kept, beside the best
     on_nonfinite: Literal["stop", "skip"] = "stop"  # the run, or leave out the step whose gradient is not finite
 
     def __post_init__(self):
-        for field, least in (("log_every", 1), ("eval_every", 1), ("eval_batches", 0), ("save_every", 1), ("keep", 1)):
+        counts = {"log_every": 1, "eval_every": 1, "eval_batches": 0, "save_every": 1, "patience": 0, "keep": 1}
+        for field, least in counts.items():
             value = getattr(self, field)
             if value < least:
                 raise InputError(f"training.{field}={value}: must be at least {least}.")
@@ -92,10 +97,12 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Experiment(Generic[Data]):
+    """What is trained, on what and how: text in pretraining, the examples of a task in fine-tuning."""
+
     model: ModelConfig
     objective: Objective
-    data: DataConfig = DataConfig()
+    data: Data = DataConfig()  # pyright: ignore[reportAssignmentType]
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
     mesh: MeshConfig = MeshConfig()
@@ -115,7 +122,8 @@ class Experiment:
 
 TYPED: dict[str, dict[str, type]] = {
     "model": {config.__name__: config for config in MODELS},
-    "objective": {objective.__name__: objective for objective in OBJECTIVES.values()},
+    "objective": {objective.__name__: objective for objective in (OBJECTIVES | TASK_OBJECTIVES).values()},
+    "data": {TaskData.__name__: TaskData},  # text says none: there was nothing else once
 }
 """What may stand in a group that says which class it is of."""
 
@@ -138,7 +146,8 @@ def _plain(value: Any) -> Any:
 def from_dict(values: dict[str, Any]) -> Experiment:
     """The inverse of `to_dict`. Raises InputError on an unknown type or field, and on a value of another type."""
     groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig, "mesh": MeshConfig}
-    fields = {k: _group(k, v, groups.get(k)) if k in (*groups, *TYPED) else v for k, v in values.items()}
+    told = {k: None if k in TYPED and "type" in v else groups[k] for k, v in values.items() if k in groups}
+    fields = {k: _group(k, v, told.get(k)) if k in (*groups, *TYPED) else v for k, v in values.items()}
     return _made(Experiment, fields, "")
 
 

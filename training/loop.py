@@ -12,9 +12,7 @@ import numpy as np
 
 from batch import Batch, InputError, Mean
 from data.batches import digest
-from training.build import Programs, Run
 from training.checkpoint import Checkpoints
-from training.heldout import held_out
 from training.interrupt import Interrupt, Interrupted
 from training.ledger import SPENT, Ledger, Read
 from training.lock import locked
@@ -26,6 +24,7 @@ from training.progress import Part, Progress
 from training.sharding import place_batch
 from training.state import TrainState, abstract_state
 from training.step import Record
+from training.trainable import Programs, Trainable
 from training.workdir import claim
 
 
@@ -41,11 +40,15 @@ class Result:
 
 
 class Diverged(InputError):
-    """The loss, the gradient or the parameters are no longer numbers."""
+    """The loss, the gradient or the parameters are no longer numbers; `found` says at which step and which of them."""
+
+    def __init__(self, found: str, remedy: str):
+        super().__init__(f"{found}; {remedy}")
+        self.found = found
 
 
 def train(
-    run: Run,
+    run: Trainable,
     workdir: Path,
     *,
     params: Any = None,
@@ -55,21 +58,22 @@ def train(
 ) -> Result:
     """Trains until `optimizer.total_steps`, from the newest checkpoint in `workdir` or else from `params` or the seed.
 
-    Step n is the state after n updates. Every `eval_every` steps, and at the end, the held-out loss is measured, and
-    with it, and every `save_every` steps, a checkpoint is written: the best one is the one with the least held-out
-    loss. `before_step` is called with the number of updates made so far. `programs` are those of a run that differs in
-    its seed alone, compiled there; `progress` is told of the steps instead of a line of this run's own. Raises Diverged
-    at the first step whose loss, gradient or new parameters are not finite; its state is not saved. With
-    `training.on_nonfinite=skip` a step whose loss or gradient is not finite changes nothing but its number, and is
-    counted. Asked by a signal to stop, it finishes its step, saves and raises Interrupted; an evaluation that has begun
-    is finished too.
+    Step n is the state after n updates. Every `eval_every` steps, and at the end, what the run measures on held-out
+    data is measured, and with it, and every `save_every` steps, a checkpoint is written: the best one is the one with
+    the least value of the name that the run says. With `training.patience` a run ends after as many evaluations in
+    turn of which none was better than the best. `before_step` is called with the number of updates made so far.
+    `programs` are those of a run that differs in its seed alone, compiled there; `progress` is told of the steps
+    instead of a line of this run's own. Raises Diverged at the first step whose loss, gradient or new parameters are
+    not finite; its state is not saved. With `training.on_nonfinite=skip` a step whose loss or gradient is not finite
+    changes nothing but its number, and is counted. Asked by a signal to stop, it finishes its step, saves and raises
+    Interrupted; an evaluation that has begun is finished too.
     """
     programs = programs or run.programs()
-    training, total = run.experiment.training, run.experiment.optimizer.total_steps
+    total = run.experiment.optimizer.total_steps
     line = contextlib.nullcontext(progress) if progress else Progress(total, workdir.name)
     line = line if is_first() else Silent()
     with Interrupt() as interrupt:
-        with line as shown, locked(workdir, shown.warn), Checkpoints(workdir, keep=training.keep) as checkpoints:
+        with line as shown, locked(workdir, shown.warn), checkpoints_of(run, workdir) as checkpoints:
             claim(workdir, run.experiment, run.prepared)
             state, start = starting_state(run, checkpoints, params, programs, shown.warn)
             with Records(workdir, start) if is_first() else Silent() as records:
@@ -83,8 +87,13 @@ def train(
     return result
 
 
+def checkpoints_of(run: Trainable, workdir: Path) -> Checkpoints:
+    """The folder's checkpoints, as the run keeps them."""
+    return Checkpoints(workdir, keep=run.experiment.training.keep, least=run.least)
+
+
 def starting_state(
-    run: Run, checkpoints: Checkpoints, params: Any, programs: Programs, report: Callable[[str], None]
+    run: Trainable, checkpoints: Checkpoints, params: Any, programs: Programs, report: Callable[[str], None]
 ) -> tuple[TrainState, int]:
     """The state to go on from, and its step."""
     batch_size = run.experiment.data.batch_size
@@ -116,7 +125,7 @@ class _Loop:
 
     def __init__(
         self,
-        run: Run,
+        run: Trainable,
         programs: Programs,
         checkpoints: Checkpoints,
         records: Records | Silent,
@@ -125,15 +134,16 @@ class _Loop:
         interrupt: Interrupt,
     ):
         experiment = run.experiment
-        self.run, self.config = run, experiment.training
+        self.run, self.programs, self.config = run, programs, experiment.training
         self.optimizer, self.total = experiment.optimizer, experiment.optimizer.total_steps
         self.checkpoints, self.records, self.progress, self.ledger = checkpoints, records, progress, ledger
-        self.step, self.eval_step, self.interrupt = programs.step, programs.evaluate, interrupt
+        self.step, self.interrupt = programs.step, interrupt
 
     def go(self, state: TrainState, start: int, before_step: Callable[[int], None]) -> Result:
         values: dict[str, float] = {}
         pending: tuple[int, Read, Record] | None = None
-        with contextlib.closing(prefetch(self.read, range(start, self.total))) as batches:
+        steps = range(start, start if self.gives_up(start) else self.total)
+        with contextlib.closing(prefetch(self.read, steps)) as batches:
             for done, (batch, read) in enumerate(batches, start):
                 if self.interrupt.asked(done):
                     self.leave(done, state, pending)
@@ -146,7 +156,9 @@ class _Loop:
                     self.account(*pending)
                     pending = None
                     values = self.milestone(done + 1, state)
-        values = values or self.evaluate(state)  # resumed after the last step
+                    if self.gives_up(done + 1):
+                        break
+        values = values or self.evaluate(state)  # resumed after its last step
         ledger = self.ledger
         return Result(state, values, ledger.tokens, ledger.predicted, ledger.tokens_per_second)
 
@@ -161,6 +173,17 @@ class _Loop:
     def saves(self, step: int) -> bool:
         return self.evaluates(step) or step % self.config.save_every == 0
 
+    def gives_up(self, step: int) -> bool:
+        """Whether the last `patience` evaluations until this step were all no better than the best before them.
+
+        It follows from the checkpoints alone, so that a run that is resumed ends where it would have ended.
+        """
+        if not self.config.patience or not step:
+            return False
+        self.checkpoints.wait()
+        best, every = self.checkpoints.best, self.config.eval_every
+        return best is not None and step // every - best // every >= self.config.patience
+
     def account(self, step: int, read: Read, record: Record) -> None:
         """Waits for a step's numbers, counts them and, where a record is due, writes it."""
         fetched = jax.device_get(record)
@@ -172,7 +195,7 @@ class _Loop:
         if skipped:
             finite |= dict.fromkeys(("loss", "gradient_norm"), True)
         if not all(finite.values()):
-            raise Diverged(self.divergence(step, {name: values[name] for name in finite if not finite[name]}))
+            raise self.divergence(step, {name: values[name] for name in finite if not finite[name]})
         told = {name: getattr(self.ledger, name) for name in ("tokens_per_second", "skipped")}
         self.progress.update(step, loss=values["loss"], **{name: value for name, value in told.items() if value})
         if step % self.config.log_every == 0 or step == 1 or self.saves(step):
@@ -182,13 +205,13 @@ class _Loop:
             clock = {"seconds": self.ledger.seconds, "tokens_per_second": self.ledger.tokens_per_second}
             self.records.write(step, {**values, **rate, **spent, **clock})
 
-    def divergence(self, step: int, values: dict[str, float]) -> str:
+    def divergence(self, step: int, values: dict[str, float]) -> Diverged:
         self.checkpoints.wait()
         latest, found = self.checkpoints.latest, ", ".join(f"{name}={value}" for name, value in values.items())
         kept = "no checkpoint was written before it" if latest is None else f"the checkpoint of step {latest} is kept"
-        return (
-            f"step {step}: not finite any more ({found}); {kept}; lower optimizer.peak_rate="
-            f"{self.optimizer.peak_rate}, warm up longer, or clip, in a new workdir."
+        return Diverged(
+            f"step {step}: not finite any more ({found})",
+            f"{kept}; lower optimizer.peak_rate={self.optimizer.peak_rate}, warm up longer, or clip, in a new workdir.",
         )
 
     def milestone(self, step: int, state: TrainState) -> dict[str, float]:
@@ -196,10 +219,7 @@ class _Loop:
         values = self.evaluate(state) if self.evaluates(step) else {}
         if values:
             self.records.write(step, values, split="validation")
-            baseline = f"unigram baseline {values['unigram_loss']:.3f}"
-            self.progress.note(
-                f"{self.checkpoints.folder.parent.name}: step {step}, held-out loss {values['loss']:.3f}, {baseline}"
-            )
+            self.progress.note(f"{self.checkpoints.folder.parent.name}: step {step}, {self.run.note(values)}")
         self.checkpoints.save(step, state, {**values, **self.ledger.spent})
         self.ledger.since = None
         return values
@@ -212,8 +232,4 @@ class _Loop:
         raise interrupted(self.checkpoints.folder.parent, step, self.total)
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
-        run, batches = self.run, self.config.eval_batches
-        rows = run.experiment.data.batch_size
-        return held_out(
-            self.eval_step, run.model, state.params, run.validation, rows, max_batches=batches, mesh=run.mesh
-        )
+        return self.run.measure(self.programs, state.params)

@@ -80,7 +80,9 @@ def parse(text: str, hint: Any) -> Any:
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value that a file told is of the type `hint`: an integer is a number, too, and true is neither."""
     origin, members = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
+    if isinstance(hint, typing.TypeVar):
+        members = hint.__constraints__
+    if isinstance(hint, typing.TypeVar) or origin in (typing.Union, types.UnionType):
         return any(fits(value, member) for member in members)
     if origin is Literal:
         return isinstance(value, str) and value in members

@@ -40,6 +40,7 @@ RULES = {
     "head/(.+/)?(bias|scale)": P(),
     "pair_head/pooler/kernel": P("fsdp"),
     "pair_head/(decision/kernel|.+/bias)": P(),
+    "task/.+": P(),
     "norm/(bias|scale)": P(),
     "final_norm/(bias|scale)": P(),
     "biases/.+": P(),

@@ -15,6 +15,7 @@ from models import Model
 from objectives import Objective
 from objectives.base import Scales
 from training.keys import named_key
+from training.learned import Learned, keep_others, stop_others
 from training.sharding import gather_params, hold_params, hold_rows, layers_hold_rows
 from training.state import TrainState, make_start, place_state
 
@@ -33,12 +34,14 @@ def make_train_step(
     accumulate: int = 1,
     on_nonfinite: Literal["stop", "skip"] = "stop",
     mesh: Mesh | None = None,
+    learned: Learned | None = None,
 ) -> TrainStep:
     """The jitted step, a function of state, batch and the run's seed; it consumes the state it is given.
 
     The seed is traced, so that runs that differ in nothing else are compiled once. The whole batch is corrupted at
     once, and every loss is divided by its weight in the whole batch, so that the number of microbatches changes nothing
-    but rounding (and the draws of dropout). So does the mesh, if there is one, without exception.
+    but rounding (and the draws of dropout). So does the mesh, if there is one, without exception. Parameters that are
+    not `learned` stay as they are; the optimizer is one of `only_learned`.
     """
     graphdef, forget = nnx.graphdef(model), getattr(model, "forget", None)
 
@@ -46,12 +49,12 @@ def make_train_step(
         inputs, targets = hold_rows(objective.prepare(batch, vocab, named_key(seed, "corruption")), mesh)
         memory = state.memory if state.memory is None or forget is None else forget(state.memory, batch.fresh)
         dropout = jax.random.fold_in(named_key(seed, "dropout"), state.step)
-        descend = make_descent(graphdef, objective, objective.scales(targets), mesh)
+        descend = make_descent(graphdef, objective, objective.scales(targets), mesh, learned)
         if accumulate > 1:
             descend = accumulated(descend, accumulate)
         gradients, means, memory = descend(state.params, inputs, targets, memory, dropout)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = keep_others(optax.apply_updates(state.params, updates), state.params, learned)
         new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, memory=memory)
         record = {**means, "gradient_norm": optax.tree.norm(gradients)}
         if on_nonfinite == "skip":
@@ -74,11 +77,13 @@ def unless_nonfinite(old: TrainState, new: TrainState, record: Record) -> tuple[
     return kept.replace(step=new.step), 1.0 - finite
 
 
-def make_descent(graphdef: Any, objective: Objective, scales: Scales, mesh: Mesh | None = None) -> Descent:
+def make_descent(
+    graphdef: Any, objective: Objective, scales: Scales, mesh: Mesh | None = None, learned: Learned | None = None
+) -> Descent:
     """Gradient, losses and metrics, and the new memory, of some rows of a batch."""
 
     def scaled_loss(params, inputs, targets, memory, key):
-        model = nnx.merge(graphdef, gather_params(params, mesh))
+        model = nnx.merge(graphdef, gather_params(stop_others(params, learned), mesh))
         with layers_hold_rows(mesh):
             output = model(inputs, memory, key=key)
         losses, metrics = objective.loss(model, output, targets)

@@ -4,10 +4,11 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from batch import InputError
-from data.prepare import Prepared, with_known_cache
+from data.prepare import with_known_cache
+from data.task import TaskData
 from data.tokenizer import AnyTokenizer, load_tokenizer
 from training.config import Experiment, flat, from_dict, to_dict
 from training.processes import is_first
@@ -16,15 +17,26 @@ FILE = "experiment.json"
 TOKENIZER = "tokenizer"
 
 
+@runtime_checkable
+class Claimed(Protocol):
+    """What a run reads, as far as its folder must know it."""
+
+    @property
+    def tokenizer(self) -> AnyTokenizer: ...
+
+    @property
+    def corpus_digest(self) -> str: ...
+
+
 def stored_experiment(workdir: Path) -> Experiment:
-    """The experiment that a workdir holds. Raises InputError where there is none."""
-    values = _read(workdir)["experiment"]
-    try:
-        return from_dict(values)
-    except InputError:
-        raise
-    except (TypeError, ValueError, AttributeError) as error:
-        raise _damaged(workdir / FILE, error) from error
+    """The experiment of pretraining that a workdir holds. Raises InputError where there is none."""
+    experiment = _stored(workdir)
+    if isinstance(experiment.data, TaskData):
+        raise InputError(
+            f"--workdir={workdir}: holds a model of the task {experiment.data.task}; name the pretrained run that it "
+            "was fine-tuned from."
+        )
+    return experiment
 
 
 def opened_experiment(workdir: Path) -> Experiment:
@@ -46,8 +58,8 @@ def identity(experiment: Experiment, tokenizer_digest: str, corpus_digest: str |
     values = to_dict(experiment)
     for changeable in ("training", "mesh", "init_from", "remat"):
         values.pop(changeable)
-    for path in ("cache", "corpus"):
-        values["data"].pop(path)
+    for path in ("cache", "corpus", "folder"):
+        values["data"].pop(path, None)
     values |= {"corpus_digest": corpus_digest, "tokenizer_digest": tokenizer_digest}
     return json.loads(json.dumps(values))
 
@@ -57,17 +69,17 @@ def stored_identity(workdir: Path) -> dict[str, Any]:
     told = _read(workdir)["identity"]
     corpus = told.get("corpus_digest")
     corpus_digest = None if corpus is None else str(corpus)
-    return identity(stored_experiment(workdir), str(told.get("tokenizer_digest")), corpus_digest)
+    return identity(_stored(workdir), str(told.get("tokenizer_digest")), corpus_digest)
 
 
-def check_identity(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
-    """Raises InputError where a workdir holds another experiment, naming what differs."""
+def check_identity(workdir: Path, experiment: Experiment, prepared: Claimed, flag: str = "workdir") -> None:
+    """Raises InputError where a folder, which `flag` chooses, holds another experiment, naming what differs."""
     if (workdir / FILE).exists():
-        own = identity(experiment, prepared.tokenizer_digest, prepared.corpus_digest)
-        _compare(workdir, flat(stored_identity(workdir)), flat(own))
+        own = identity(experiment, prepared.tokenizer.digest, prepared.corpus_digest)
+        _compare(workdir, flat(stored_identity(workdir)), flat(own), flag)
 
 
-def claim(workdir: Path, experiment: Experiment, prepared: Prepared) -> None:
+def claim(workdir: Path, experiment: Experiment, prepared: Claimed) -> None:
     """Writes down whose folder this is. Raises InputError where it is another experiment's, or cannot be written."""
     check_identity(workdir, experiment, prepared)
     if is_first():
@@ -100,7 +112,7 @@ def unwritable(workdir: Path, error: OSError) -> InputError:
     return InputError(f"--workdir={workdir}: cannot be written ({error.strerror}); name another folder.")
 
 
-def check_corpus(workdir: Path, prepared: Prepared) -> None:
+def check_corpus(workdir: Path, prepared: Claimed) -> None:
     """Raises InputError where the corpus is no longer the one that the workdir's run was trained on.
 
     Imported parameters were trained on none of ours, so that any will do.
@@ -111,6 +123,16 @@ def check_corpus(workdir: Path, prepared: Prepared) -> None:
             f"--workdir={workdir}: data.corpus has changed since training (now {prepared.corpus_digest[:16]}, then "
             f"{str(stored)[:16]}): its held-out text may have been trained on; restore the corpus."
         )
+
+
+def _stored(workdir: Path) -> Experiment:
+    values = _read(workdir)["experiment"]
+    try:
+        return from_dict(values)
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _damaged(workdir / FILE, error) from error
 
 
 def _read(workdir: Path) -> dict[str, Any]:
@@ -128,9 +150,9 @@ def _damaged(file: Path, error: Exception) -> InputError:
     return InputError(f"{file}: is damaged ({type(error).__name__}); restore it, or name another workdir.")
 
 
-def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
+def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any], flag: str) -> None:
     differing = [name for name in own | stored if stored.get(name) != own.get(name)]
     if differing:
         changes = "; ".join(f"{name} is {stored.get(name)} there and {own.get(name)} here" for name in differing[:4])
         more = f" (and {len(differing) - 4} more)" if len(differing) > 4 else ""
-        raise InputError(f"--workdir={workdir}: holds another experiment: {changes}{more}; choose another workdir.")
+        raise InputError(f"--{flag}={workdir}: holds another experiment: {changes}{more}; choose another {flag}.")

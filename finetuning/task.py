@@ -1,0 +1,77 @@
+"""What a task is: the shape of its answers, its metrics, and its sets of examples."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from batch import InputError
+from finetuning.examples import Labeled, Tagged
+
+Kind = Literal["classification", "regression", "tagging"]
+Example = Labeled | Tagged
+Submit = Callable[[Path, Sequence[str], Sequence[str]], Any]
+"""Writes into a folder what a leaderboard takes: predictions for examples of these names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A task, as its leaderboard judges it."""
+
+    name: str
+    kind: Kind
+    metrics: tuple[str, ...]  # their mean is the score
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sets:
+    """The examples of a task. `labels` are its classes, in the order of their numbers; a regression has none."""
+
+    task: Task
+    labels: tuple[str, ...]
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    others: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)  # predicted too; by name
+    submitted: Mapping[str, Submit] = dataclasses.field(default_factory=dict)  # those of them that a leaderboard judges
+
+    def __post_init__(self):
+        for name, examples in (("training", self.train), ("dev", self.dev)):
+            if not examples:
+                raise InputError(f"task {self.task.name}: its {name} set is empty; give a file with examples.")
+            if any(unlabeled(example) for example in examples):
+                raise InputError(f"task {self.task.name}: its {name} set has no labels; give one that has.")
+        if self.task.kind == "classification" and len({answer(example) for example in self.dev}) < 2:
+            raise InputError(
+                f"task {self.task.name}: its dev set has one class, {answer(self.dev[0])!r}, so that nothing can be "
+                "measured; give a set with at least two."
+            )
+
+    @functools.cached_property
+    def named(self) -> Mapping[str, Sequence[Example]]:
+        """Every set by its name."""
+        return {"train": self.train, "dev": self.dev, **self.others}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is learned from and judged by: names, texts and labels, in their order."""
+        hashed = hashlib.sha256(repr((self.task, self.labels)).encode())
+        for example in (*self.train, *self.dev):
+            hashed.update(repr(example).encode())
+        return hashed.hexdigest()
+
+    @functools.cached_property
+    def texts(self) -> int:
+        """The most texts that an example has."""
+        return max(len(each.texts) if isinstance(each, Labeled) else 1 for each in (*self.train, *self.dev))
+
+
+def answer(example: Example) -> str | tuple[str, ...] | None:
+    """The label, or the tags, as they are written."""
+    return example.label if isinstance(example, Labeled) else example.tags
+
+
+def unlabeled(example: Example) -> bool:
+    """Whether the set was published without the answer."""
+    return answer(example) is None

@@ -1,0 +1,208 @@
+"""Arms, learning rates and seeds of one task: each is a folder, which is trained once and gone on with where it was."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from data.task import TaskData
+from finetuning.build import Arm, Recipe, build_task_run, encode, experiment_of, start_of
+from finetuning.encoding import Encoded
+from finetuning.kept import settle, write_lean
+from finetuning.run import TaskRun, predict
+from finetuning.scoring import Predictions, predictions_of, write
+from finetuning.stream import HeldOutExamples
+from models.parameters import abstract_params
+from training.checkpoint import Checkpoints
+from training.disk import writing
+from training.loop import Diverged, train
+from training.metrics import json_value
+from training.progress import Part, Progress
+from training.trainable import Programs
+from training.workdir import check_identity
+
+RESULT = "result.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One run: an arm at a learning rate, from a seed."""
+
+    arm: Arm
+    rate: float
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies below the folder of the task."""
+        return Path(self.arm) / f"rate-{self.rate:g}" / f"seed-{self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the best checkpoint of a trial measured on the dev set, or that the trial diverged."""
+
+    trial: Trial
+    step: int | None  # of that checkpoint; None where there is none
+    values: Mapping[str, float]  # NaN where it diverged
+    diverged: str | None = None  # at which step, and what was no longer a number
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """An arm at one learning rate."""
+
+    arm: Arm
+    rate: float
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def diverged(self) -> int:
+        """How many seeds did."""
+        return sum(outcome.diverged is not None for outcome in self.outcomes)
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """What the best rate has the most of: seeds that did not diverge, then their mean score on the dev set."""
+        scores = [outcome.values["score"] for outcome in self.outcomes if outcome.diverged is None]
+        return len(scores), statistics.fmean(scores) if scores else 0.0
+
+    def values(self, name: str) -> list[float]:
+        """A metric of each seed; NaN of one that diverged."""
+        return [outcome.values[name] for outcome in self.outcomes]
+
+    def mean(self, name: str) -> float:
+        """The mean over seeds; NaN where one diverged."""
+        return statistics.fmean(self.values(name))
+
+    def deviation(self, name: str) -> float:
+        """The standard deviation over seeds; NaN of one seed, and where one diverged."""
+        values = self.values(name)
+        return statistics.stdev(values) if len(values) > 1 and not self.diverged else math.nan
+
+
+def summarize(outcomes: Sequence[Outcome]) -> list[Summary]:
+    """Each arm at its best rate, of equals the first."""
+    found = []
+    told: list[Arm] = [outcome.trial.arm for outcome in outcomes]
+    for arm in dict.fromkeys(told):
+        own = [outcome for outcome in outcomes if outcome.trial.arm == arm]
+        rates = dict.fromkeys(outcome.trial.rate for outcome in own)
+        arms = [Summary(arm, rate, tuple(each for each in own if each.trial.rate == rate)) for rate in rates]
+        found.append(max(arms, key=lambda summary: summary.rank))
+    return found
+
+
+class Trials:
+    """The trials of a recipe below a folder; sets are encoded once, and a learning rate is compiled once."""
+
+    def __init__(self, recipe: Recipe, output: Path):
+        self.recipe, self.output = recipe, output
+        self._programs: dict[float, Programs] = {}
+        self._encoded: dict[str, Encoded] = {}
+
+    def run(self, trials: Sequence[Trial]) -> list[Outcome]:
+        """The outcome of each; those that are finished are read.
+
+        One that diverges says so, and the others go on. Raises what else `training.loop.train` raises.
+        """
+        runs = [self.build(trial) for trial in trials]
+        done, outcomes = 0, []
+        with Progress(sum(run.experiment.optimizer.total_steps for run in runs), self.output.name) as progress:
+            for trial, run in zip(trials, runs, strict=True):
+                label = f"{trial.arm}, rate {trial.rate:g}, seed {trial.seed}"
+                outcome = self.finished(trial) or self.train(trial, run, Part(progress, done, label))
+                settle(self.output / trial.folder)
+                outcomes.append(outcome)
+                done += run.experiment.optimizer.total_steps
+                progress.note(f"{label}: {ended(run, outcome)}")
+        return outcomes
+
+    def build(self, trial: Trial) -> TaskRun:
+        """The run of a trial. Raises InputError where its folder holds another one."""
+        experiment = experiment_of(self.recipe, trial.arm, trial.rate, trial.seed)
+        train, dev = (self.encoded(name, experiment.data) for name in ("train", "dev"))
+        run = build_task_run(self.recipe, experiment, train, dev)
+        check_identity(self.output / trial.folder, experiment, run.prepared, "output")
+        return run
+
+    def finished(self, trial: Trial) -> Outcome | None:
+        """What a finished trial measured, None where it is not finished."""
+        try:
+            found = json.loads((self.output / trial.folder / RESULT).read_text())
+        except FileNotFoundError:
+            return None
+        values = {name: float(value) for name, value in found["values"].items()}
+        return Outcome(trial, found["step"], values, found["diverged"])
+
+    def train(self, trial: Trial, run: TaskRun, progress: Part) -> Outcome:
+        """Trains, predicts every set with the best checkpoint, and writes down that the trial is finished."""
+        folder, programs = self.output / trial.folder, self.programs(trial.rate, run)
+        params = None if Checkpoints(folder).steps else start_of(self.recipe, run)
+        try:
+            train(run, folder, params=params, programs=programs, progress=progress)
+            outcome = self.judged(trial, run, programs)
+        except Diverged as error:
+            shutil.rmtree(Checkpoints(folder).folder, ignore_errors=True)
+            outcome = Outcome(trial, None, dict.fromkeys(self.measured, math.nan), error.found)
+        told = {name: json_value(value) for name, value in outcome.values.items()}
+        result = {"step": outcome.step, "values": told, "diverged": outcome.diverged}
+        write_whole(folder / RESULT, json.dumps(result, indent=2) + "\n")
+        return outcome
+
+    def judged(self, trial: Trial, run: TaskRun, programs: Programs) -> Outcome:
+        """What the best checkpoint of a trial measured; it predicts every set, and its parameters are kept."""
+        folder = self.output / trial.folder
+        checkpoints = Checkpoints(folder, least=run.least)
+        step = checkpoints.resolve("best")
+        params, measured = checkpoints.restore_params(step, abstract_params(run.model)), checkpoints.metrics(step)
+        placed = jax.device_put(params)
+        for name in ("dev", *self.recipe.sets.others):
+            write(folder, self.recipe.sets, name, self.predict(run, programs, placed, name))
+        write_lean(folder, step, params)
+        return Outcome(trial, step, {name: float(measured[name]) for name in self.measured})
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of what is told of a trial."""
+        return "loss", *self.recipe.sets.task.metrics, "score"
+
+    def predict(self, run: TaskRun, programs: Programs, params: Any, name: str) -> Predictions:
+        """The predictions for a set."""
+        data, dev, encoded = run.experiment.data, run.dev, self.encoded(name, run.experiment.data)
+        _, scores = predict(programs.evaluate, params, HeldOutExamples(data, encoded, dev.pad_side, dev.pad), run.mesh)
+        return predictions_of(scores, encoded, data.labels)
+
+    def programs(self, rate: float, run: TaskRun) -> Programs:
+        """What is compiled for a learning rate: seeds and arms differ in values alone."""
+        if rate not in self._programs:
+            self._programs[rate] = run.programs()
+        return self._programs[rate]
+
+    def encoded(self, name: str, data: TaskData) -> Encoded:
+        """A set as rows, the same for all arms."""
+        if name not in self._encoded:
+            self._encoded[name] = encode(self.recipe, self.recipe.sets.named[name], data)
+        return self._encoded[name]
+
+
+def ended(run: TaskRun, outcome: Outcome) -> str:
+    """How a trial ended, for people."""
+    if outcome.diverged is not None:
+        return f"diverged, {outcome.diverged}"
+    return f"best at step {outcome.step}, {run.note(dict(outcome.values))}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is there complete or not at all."""
+    building = path.with_name(f"{path.name}.tmp")
+    with writing(lambda reason: f"{path}: cannot be written ({reason})"):
+        building.write_text(text, encoding="utf-8")
+        os.replace(building, path)
