@@ -126,8 +126,8 @@ def test_a_field_of_another_type_is_refused(group, field, value):
 
 def test_a_group_where_none_belongs_and_a_field_that_nobody_knows_are_refused():
     values = to_dict(load(str(NAMED["bert_tiny"])))
-    with pytest.raises(InputError, match=r"^data\.type=None: unknown; it is one of none"):
-        from_dict({**values, "data": {"length": {}}})
+    with pytest.raises(InputError, match=r"^training\.type=None: unknown; it is one of none"):
+        from_dict({**values, "training": {"log_every": {}}})
     with pytest.raises(InputError, match=r"^news: unknown field"):
         from_dict({**values, "news": 3})
 
