@@ -3,6 +3,7 @@
 `make fuzz` tries 2,000 inputs for each law, drawn anew each time; a failure prints what reproduces it.
 """
 
+import copy
 import datetime
 import gzip
 import json
@@ -83,7 +84,7 @@ def changed(draw, original):
                 break
             at = inner
         if draw(st.integers(0, 4)):
-            at[key] = draw(VALUES)
+            at[key] = copy.deepcopy(draw(VALUES))  # which the next round may change
         elif key in at or isinstance(at, list):
             del at[key]
     return json.dumps(content).encode()
