@@ -12,9 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from data.task import TaskData
-from finetuning.build import Arm, Recipe, build_task_run, encode, experiment_of, start_of
-from finetuning.encoding import Encoded
+from finetuning.answers import THRESHOLD, answers_of, write_found
+from finetuning.build import Arm, Recipe, build_task_run, encode, encoded, experiment_of, start_of
 from finetuning.formats.predictions import write_predictions
 from finetuning.run import TaskRun, predict
 from finetuning.scoring import predictions_of, written
@@ -92,7 +91,6 @@ class Trials:
     def __init__(self, recipe: Recipe, output: Path):
         self.recipe, self.output = recipe, output
         self._programs: dict[float, Programs] = {}
-        self._encoded: dict[tuple[str, int], Encoded] = {}
 
     def run(self, trials: Sequence[Trial]) -> list[Outcome]:
         """The outcome of each; those that are finished are read. Raises what `training.loop.train` raises."""
@@ -110,7 +108,7 @@ class Trials:
     def build(self, trial: Trial) -> TaskRun:
         """The run of a trial. Raises InputError where its folder holds another one."""
         experiment = experiment_of(self.recipe, trial.arm, trial.rate, trial.seed)
-        train, dev = (self.encoded(name, experiment.data) for name in ("train", "dev"))
+        train, dev = encoded(self.recipe, "train", experiment.data), encoded(self.recipe, "dev", experiment.data)
         run = build_task_run(self.recipe, experiment, train, dev)
         check_identity(self.output / trial.folder, experiment, run.prepared)
         return run
@@ -133,32 +131,32 @@ class Trials:
         step = checkpoints.steps[-1] if best is None else best
         measured = checkpoints.metrics(step)
         values = {name: float(measured.get(name, "nan")) for name in ("loss", *self.recipe.sets.task.metrics, "score")}
+        values |= {THRESHOLD: float(measured[THRESHOLD])} if THRESHOLD in measured else {}
         best_params = jax.tree.map(jnp.asarray, checkpoints.restore_params(step))
         for name, examples in {"dev": self.recipe.sets.dev, **self.recipe.sets.others}.items():
             predicted = self.predict(run, programs, best_params, examples)
-            write_predictions(folder / f"predictions-{name}.tsv", [each.name for each in examples], predicted)
+            if self.recipe.sets.task.kind == "extraction":
+                nullable = run.experiment.data.nullable
+                write_found(folder, name, predicted, values.get(THRESHOLD, 0.0), nullable=nullable)
+            else:
+                write_predictions(folder / f"predictions-{name}.tsv", [each.name for each in examples], predicted)
         write_whole(folder / RESULT, json.dumps({"step": step, "values": values}, indent=2) + "\n")
         return Outcome(trial, step, values)
 
-    def predict(self, run: TaskRun, programs: Programs, params: Any, examples: Sequence[Example]) -> list[str]:
-        """The predictions for a set, as files say them."""
+    def predict(self, run: TaskRun, programs: Programs, params: Any, examples: Sequence[Example]) -> list[Any]:
+        """The predictions for a set, as files say them; of questions, all that is known of their answers."""
         data, dev = run.experiment.data, run.dev
-        encoded = dev.examples if examples is run.sets.dev else encode(self.recipe, examples, data)
-        _, scores = predict(programs.evaluate, params, HeldOutExamples(data, encoded, dev.pad_side, dev.pad), run.mesh)
-        return written(predictions_of(scores, encoded, data.labels), data.labels)
+        rows = dev.examples if examples is run.sets.dev else encode(self.recipe, examples, data)
+        _, scores = predict(programs.evaluate, params, HeldOutExamples(data, rows, dev.pad_side, dev.pad), run.mesh)
+        if run.sets.task.kind == "extraction":
+            return answers_of(scores, rows, data)
+        return written(predictions_of(scores, rows, data.labels), data.labels)
 
     def programs(self, rate: float, run: TaskRun) -> Programs:
         """What is compiled for a learning rate: seeds and arms differ in values alone."""
         if rate not in self._programs:
             self._programs[rate] = run.programs()
         return self._programs[rate]
-
-    def encoded(self, name: str, data: TaskData) -> Encoded:
-        """A set as rows, the same for all arms."""
-        key = name, data.length
-        if key not in self._encoded:
-            self._encoded[key] = encode(self.recipe, getattr(self.recipe.sets, name), data)
-        return self._encoded[key]
 
 
 def write_whole(path: Path, text: str) -> None:
