@@ -61,9 +61,12 @@ def main(fields: list[tuple[str, str]]) -> None:
     trials = Trials(recipe, output)
     print(described(trials, asked[0]), flush=True)
     outcomes = trials.run(asked)
-    found = summarize(outcomes)
-    write_whole(output / "results.json", json.dumps(values(sets, outcomes, found, majority(sets)), indent=2) + "\n")
-    print(table(sets, found, majority(sets)))
+    found, baseline = summarize(outcomes), majority(sets)
+    write_whole(output / "results.json", json.dumps(values(sets, outcomes, found, baseline), indent=2) + "\n")
+    if all(outcome.diverged for outcome in outcomes):
+        lower = f"--rates={min(rates) / 10:g}"
+        raise InputError(f"--rates={RATES.value}: every run diverged; give lower ones, as in {lower}.")
+    print(table(sets, found, baseline))
 
 
 def described(trials: Trials, trial: Trial) -> str:

@@ -79,10 +79,14 @@ def measured_answers(
     return {**values, THRESHOLD: threshold}
 
 
-def write_found(folder: Path, name: str, found: Sequence[Prediction], threshold: float, *, nullable: bool) -> None:
-    """Writes the files of a set as the leaderboard has them: answers, the best guesses, the odds of no answer."""
-    write_answers(folder / f"predictions-{name}.json", {each.name: each.answer(threshold) for each in found})
+def write_found(folder: Path, name: str, found: Sequence[Prediction], threshold: float | None) -> None:
+    """Writes the files of a set as the leaderboard has them: answers, the best guesses, the odds of no answer.
+
+    None of the last where every question has an answer, and so no threshold.
+    """
+    answers = {each.name: each.best if threshold is None else each.answer(threshold) for each in found}
+    write_answers(folder / f"predictions-{name}.json", answers)
     write_n_best(folder / f"nbest-{name}.json", {each.name: each.guesses for each in found})
-    if nullable:
+    if threshold is not None:
         odds = {each.name: float(np.clip(each.null_odds, -LARGEST, LARGEST)) for each in found}
         write_null_odds(folder / f"null-odds-{name}.json", odds)

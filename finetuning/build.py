@@ -31,12 +31,13 @@ Arm = Literal["pretrained", "scratch"]
 Fields = Sequence[tuple[str, str]]
 
 DECIDED = (
-    "seed",
-    "optimizer.peak_rate",
-    "init_from",
+    *("seed", "optimizer.peak_rate", "init_from"),
     *("data.task", "data.labels", "data.start", "data.folder", "data.adapt", "data.choices", "data.nullable"),
 )
 """Fields that flags of the command, or the data, say."""
+
+ALONE = ("training.eval_batches", "mesh.data", "mesh.fsdp", "mesh.tensor")
+"""Fields of pretraining alone."""
 
 QUESTION_LENGTH = 384
 """Tokens of a question with a window of its context."""
@@ -70,10 +71,16 @@ class Recipe:
 
 
 def open_pretrained(workdir: Path, which: str) -> Pretrained:
-    """The checkpoint `which` ("latest", "best", a step) of a pretrained run. Raises InputError where there is none."""
+    """The checkpoint `which` ("latest", "best", a step) of a pretrained run.
+
+    Raises InputError where there is none, or its files are not as they were written.
+    """
     experiment, tokenizer = stored_experiment(workdir), stored_tokenizer(workdir)
     assert tokenizer is not None, "there is an experiment"
-    return Pretrained(workdir, Checkpoints(workdir).resolve(which), experiment, tokenizer)
+    checkpoints = Checkpoints(workdir)
+    step = checkpoints.resolve(which)
+    checkpoints.verify(step)
+    return Pretrained(workdir, step, experiment, tokenizer)
 
 
 def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experiment[TaskData]:
@@ -82,13 +89,17 @@ def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experimen
     Adam's bias is corrected and the rate warms up over a tenth of the steps (Mosbach et al. 2021), then falls to 0
     along a line; after each epoch the dev set is measured. Raises InputError for fields that cannot be set.
     """
-    for name, text in recipe.fields:
-        if name in DECIDED:
-            raise InputError(f"--config.{name}={text}: is said by the flags of this command, or by the data.")
+    check_fields(recipe.fields)
     pretrained, sets = recipe.pretrained, recipe.sets
     source = pretrained.experiment
-    start = "scratch" if arm == "scratch" else start_digest(pretrained.workdir, pretrained.step)
-    data = TaskData(task=sets.task.name, folder=recipe.folder, labels=sets.labels, start=start, adapt=recipe.adapt)
+    data = TaskData(
+        task=sets.task.name,
+        folder=recipe.folder,
+        labels=sets.labels,
+        start="scratch" if arm == "scratch" else start_digest(pretrained.workdir, pretrained.step),
+        adapt=recipe.adapt,
+        length=min(TaskData.length, source.model.longest_window or TaskData.length),
+    )
     data = dataclasses.replace(data, **of_kind(recipe))
     data = override(data, inner(recipe.fields, "data."), "data.")
     epoch = -(-num_rows(recipe, data) // data.batch_size)
@@ -127,6 +138,18 @@ def num_rows(recipe: Recipe, data: TaskData) -> int:
     return len(encoded(recipe, "train", data)) if recipe.sets.task.kind == "extraction" else len(recipe.sets.train)
 
 
+def check_fields(fields: Fields) -> None:
+    """Raises InputError for a field that is not set this way, or that would change nothing."""
+    for name, text in fields:
+        if name in DECIDED:
+            raise InputError(f"--config.{name}={text}: is said by the flags of this command, or by the data.")
+        if name in ALONE:
+            raise InputError(
+                f"--config.{name}={text}: is for pretraining; a task is learned on one device, and measured on its "
+                "whole dev set."
+            )
+
+
 def inner(fields: Fields, prefix: str) -> list[tuple[str, str]]:
     """The fields of one group, named as it names them."""
     return [(name.removeprefix(prefix), text) for name, text in fields if name.startswith(prefix)]
@@ -144,18 +167,18 @@ def encode(recipe: Recipe, examples: Sequence[Any], data: TaskData, *, training:
         return encode_choices(examples, tokenizer, template, data)
     if kind == "extraction":
         return encode_questions(examples, tokenizer, template, data, training=training)
-    how = encode_tagged if kind == "tagging" else encode_labeled
+    how: Any = encode_tagged if kind == "tagging" else encode_labeled
     return how(examples, data.labels, tokenizer, template, data.length)
 
 
-def encoded(recipe: Recipe, name: Literal["train", "dev"], data: TaskData) -> Encoded:
+def encoded(recipe: Recipe, name: str, data: TaskData) -> Encoded:
     """A set of a recipe as rows, made once for all arms."""
     return _encoded(recipe, name, dataclasses.replace(data, start="scratch"))
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def _encoded(recipe: Recipe, name: str, data: TaskData) -> Encoded:
-    return encode(recipe, getattr(recipe.sets, name), data, training=name == "train")
+    return encode(recipe, recipe.sets.named[name], data, training=name == "train")
 
 
 def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Encoded, dev: Encoded) -> TaskRun:

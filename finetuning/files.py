@@ -63,7 +63,7 @@ def labeled_sets(kind: Kind, folder: Path, layout: Layout, report: Callable[[str
     learned = read_labeled(train, columns, known, report)
     labels = () if kind == "regression" else label_set((str(each.label) for each in learned), str(train))
     judged = read_labeled(dev, columns, known or labels, report)
-    return Sets(Task(folder.name, kind, METRICS[kind]), labels, learned, judged)
+    return Sets(Task(named(folder), kind, METRICS[kind]), labels, learned, judged)
 
 
 def tagged_sets(folder: Path, layout: Layout, report: Callable[[str], None]) -> Sets:
@@ -75,7 +75,7 @@ def tagged_sets(folder: Path, layout: Layout, report: Callable[[str], None]) -> 
     judged = read_words(dev, layout, None)  # a tag that training lacks is judged, and never predicted
     unseen = sorted({tag for each in judged for tag in each.tags or ()} - set(labels))
     metric = "entity_f1" if are_entities(labels) else "tag_accuracy"
-    return Sets(Task(folder.name, "tagging", (metric,)), (*labels, *unseen), learned, judged)
+    return Sets(Task(named(folder), "tagging", (metric,)), (*labels, *unseen), learned, judged)
 
 
 def choice_sets(
@@ -88,7 +88,7 @@ def choice_sets(
     paths = (the_file(folder, name, stem, TABLES) for name, stem in ((layout.train, "train"), (layout.dev, dev)))
     learned, judged = (read_choices(path, columns, report) for path in paths)
     labels = tuple(map(str, range(len(columns.endings))))
-    return Sets(Task(folder.name, "choice", ("accuracy",)), labels, learned, judged)
+    return Sets(Task(named(folder), "choice", ("accuracy",)), labels, learned, judged)
 
 
 def question_sets(metrics: tuple[str, ...] | None, folder: Path, layout: Layout, report: Callable[[str], None]) -> Sets:
@@ -105,7 +105,7 @@ def question_sets(metrics: tuple[str, ...] | None, folder: Path, layout: Layout,
     written = "".join(answer.text for each in judged for answer in each.answers)
     chinese = 2 * len(re.findall(f"[{CHINESE}]", written)) > len(written)
     return Sets(
-        Task(folder.name, "extraction", metrics or (IN_CHINESE if chinese else IN_ENGLISH)), (), learned, judged
+        Task(named(folder), "extraction", metrics or (IN_CHINESE if chinese else IN_ENGLISH)), (), learned, judged
     )
 
 
@@ -121,6 +121,11 @@ def read_words(path: Path, layout: Layout, known: Known) -> list[Tagged]:
     word: Any = column(layout.texts[0]) if layout.texts else 0
     tag: Any = -1 if layout.label is None else column(layout.label)
     return read_conll(path, word, tag, known)
+
+
+def named(folder: Path) -> str:
+    """The name of a task that has none but its folder's."""
+    return folder.resolve().name
 
 
 def are_entities(labels: Sequence[str]) -> bool:

@@ -20,7 +20,7 @@ from finetuning.scoring import measured, predictions_of, references_of, truth_of
 from finetuning.stream import HeldOutExamples
 from finetuning.task import Sets
 from models import Model
-from models.parameters import initialize
+from models.parameters import abstract_params
 from objectives import Objective
 from training.config import Experiment
 from training.keys import held_out_key
@@ -62,7 +62,7 @@ class TaskRun:
     @property
     def shapes(self) -> dict[str, Any]:
         """Shapes and types of all parameters."""
-        return jax.eval_shape(lambda: initialize(self.model, jax.random.key(0)))
+        return abstract_params(self.model)
 
     @property
     def learned(self) -> int:

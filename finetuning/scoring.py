@@ -1,7 +1,8 @@
-"""What scores mean: predictions of a task, its metrics, and what the majority class gets."""
+"""What scores mean: predictions of a task and their files, its metrics, and what the majority class gets."""
 
 import collections
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Float
 
 from finetuning.encoding import Encoded
 from finetuning.examples import Choice, Labeled, Question, Tagged
+from finetuning.formats.predictions import write_predictions, write_tags
 from finetuning.metrics import METRICS
 from finetuning.task import Example, Sets, Task
 
@@ -71,8 +73,14 @@ def most_frequent(values: Sequence[Any]) -> Any:
     return collections.Counter(values).most_common(1)[0][0]
 
 
-def written(predicted: Predictions, labels: tuple[str, ...]) -> list[str]:
-    """Predictions as files say them; the tags of a sentence with spaces between them."""
+def write(folder: Path, sets: Sets, name: str, predicted: Predictions) -> None:
+    """Writes the predictions for a set: conlleval's columns of tags, GLUE's of all else, and what is handed in."""
+    path, examples = folder / f"predictions-{name}.tsv", sets.named[name]
     if isinstance(predicted, list):
-        return [" ".join(tags) for tags in predicted]
-    return [labels[int(each)] if labels else f"{each:.3f}" for each in predicted]
+        write_tags(path, [each for each in examples if isinstance(each, Tagged)], predicted)
+        return
+    names = [each.name for each in examples]
+    cells = [sets.labels[int(each)] if sets.labels else f"{each:.3f}" for each in predicted]
+    write_predictions(path, names, cells)
+    if name in sets.submitted:
+        sets.submitted[name](folder, names, cells)

@@ -2,20 +2,21 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx, traverse_util
+from jaxtyping import Array, Float, Key
 
 from batch import InputError
 from data.task import TaskData
 from finetuning.templates import template_of
 from models import Model, ModelConfig, build_model
 from models.heads import TaskHead
-from models.parameters import Initializer, TruncatedNormal, initialize
+from models.parameters import Initializer, TruncatedNormal, abstract_params, initialize
 from models.pointer import PointerHead
 from models.precision import Precision
 from models.trunk import Remat
@@ -97,27 +98,39 @@ def starting_params(model: Model, config: ModelConfig, data: TaskData, seed: int
 
     Raises InputError where the checkpoint lacks a parameter of the trunk or has it in another shape.
     """
-    drawn = flat(jax.jit(lambda key: initialize(model, key))(named_key(seed, "initialization")))
-    stored = flat(Checkpoints(workdir).restore_params(step))
+    stored: dict[str, Any] = flat(Checkpoints(workdir).restore_params(step))
     params: dict[str, Any] = {}
-    for name, own in drawn.items():
-        source = POOLERS.get(name, name)
-        found = stored.get(source)
+    fresh: list[str] = []
+    for name, own in flat(abstract_params(model)).items():
+        found = stored.get(POOLERS.get(name, name))
         if found is not None and found.shape == own.shape:
-            again = data.reinitialized if name.startswith("layers/") else 0
-            params[name] = with_new_top(found, own, again) if again else jnp.asarray(found)
+            params[name] = jnp.asarray(found)
+            if data.reinitialized and name.startswith("layers/"):
+                fresh.append(name)
         elif name.startswith("task/"):
-            params[name] = own
+            fresh.append(name)
         else:
             there = "is missing" if found is None else f"is {list(found.shape)}, expected {list(own.shape)}"
             raise InputError(f"--workdir={workdir}: {name} {there}; name the workdir of a whole run.")
+    for name, drawn in draw(model, seed, fresh).items():
+        params[name] = with_new_top(params[name], drawn, data.reinitialized) if name in params else drawn
     return traverse_util.unflatten_dict(params, sep="/")
 
 
-def with_new_top(stored: np.ndarray, drawn: jax.Array, layers: int) -> jax.Array:
+def draw(model: Model, seed: int, names: Sequence[str]) -> dict[str, Float[Array, "..."]]:
+    """The initial values of some of a model's parameters, by name: those that a run from the seed begins with."""
+
+    def chosen(key: Key[Array, ""]) -> dict[str, Float[Array, "..."]]:
+        drawn = flat(initialize(model, key))
+        return {name: drawn[name] for name in names}  # what is not asked for, XLA does not compute
+
+    return jax.jit(chosen)(named_key(seed, "initialization"))
+
+
+def with_new_top(stored: Float[Array, "N ..."], drawn: Float[Array, "N ..."], layers: int) -> Float[Array, "N ..."]:
     """Stacked layers, of which the uppermost `layers` are as they were drawn."""
-    kept = len(stored) - min(layers, len(stored))
-    return jnp.concatenate([jnp.asarray(stored[:kept]), drawn[kept:]])
+    kept = len(stored) - layers
+    return jnp.concatenate([stored[:kept], drawn[kept:]])
 
 
 def flat(params: Any) -> dict[str, Any]:
@@ -129,7 +142,8 @@ def check_reads(config: ModelConfig, data: TaskData, texts: int) -> None:
     """Raises InputError where a model cannot read rows so long, or of so many segments."""
     if config.longest_window is not None and data.length > config.longest_window:
         raise InputError(
-            f"data.length={data.length}: exceeds model.max_length={config.longest_window}; shorten the rows."
+            f"data.length={data.length}: exceeds model.max_length={config.longest_window}; set --config.data.length="
+            f"{config.longest_window} or less."
         )
     needed = template_of(config).segments(texts)
     if config.num_segments and config.num_segments < needed:

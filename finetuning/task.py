@@ -3,14 +3,17 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 from batch import InputError
 from finetuning.examples import Choice, Labeled, Question, Tagged
 
 Kind = Literal["classification", "regression", "tagging", "choice", "extraction"]
 Example = Labeled | Tagged | Choice | Question
+Submit = Callable[[Path, Sequence[str], Sequence[str]], Any]
+"""Writes into a folder what a leaderboard takes: predictions for examples of these names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Sets:
     train: Sequence[Example]
     dev: Sequence[Example]
     others: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)  # predicted too; by name
+    submitted: Mapping[str, Submit] = dataclasses.field(default_factory=dict)  # those of them that a leaderboard judges
 
     def __post_init__(self):
         for name, examples in (("training", self.train), ("dev", self.dev)):
@@ -47,6 +51,11 @@ class Sets:
                 f"task {self.task.name}: its dev set has one class, {answer(self.dev[0])!r}, so that nothing can be "
                 "measured; give a set with at least two."
             )
+
+    @functools.cached_property
+    def named(self) -> Mapping[str, Sequence[Example]]:
+        """Every set by its name."""
+        return {"train": self.train, "dev": self.dev, **self.others}
 
     @functools.cached_property
     def digest(self) -> str:

@@ -1,5 +1,9 @@
 """Small tasks in memory, and checkpoints to start them from, for the tests of fine-tuning."""
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,14 @@ def checkpoint(folder: Path, model: str, seed: int = 7) -> Path:
         claim_imported(folder, experiment, TOKENIZER)
         checkpoints.save(0, {"params": jax.jit(lambda key: initialize(built, key))(jax.random.key(seed))})
     return folder
+
+
+@functools.cache
+def pretrained(model: str) -> Path:
+    """One of them, which the tests of a process share."""
+    folder = Path(tempfile.mkdtemp(prefix="orderly-pretrained-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return checkpoint(folder / model, model)
 
 
 def sentences(count: int, seed: int, texts: int = 1) -> list[Labeled]:

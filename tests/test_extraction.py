@@ -124,13 +124,13 @@ def test_the_threshold_is_the_one_with_the_best_f1_and_a_set_without_null_has_no
 
 def test_files_are_those_of_the_leaderboard(tmp_path):
     found = predictions(("旧船", -1.0), ("tree", 2.0), ("", math.inf))
-    write_found(tmp_path, "dev", found, 1.0, nullable=True)
+    write_found(tmp_path, "dev", found, 1.0)
     read = lambda name: json.loads((tmp_path / name).read_bytes())  # noqa: E731
     assert read("predictions-dev.json") == {"0": "旧船", "1": "", "2": ""}
     assert read("nbest-dev.json")["1"] == [{"text": "tree", "score": 0.0, "probability": 1.0}]
     odds = read("null-odds-dev.json")
     assert odds["1"] == 2.0 and 1e6 < odds["2"] < math.inf
-    write_found(tmp_path / "sure", "dev", found[:1], 0.0, nullable=False)
+    write_found(tmp_path / "sure", "dev", found[:1], None)
     assert sorted(path.name for path in (tmp_path / "sure").iterdir()) == ["nbest-dev.json", "predictions-dev.json"]
 
 
@@ -229,13 +229,6 @@ def test_real_windows_hold_their_answers_at_the_exact_characters(real_data):
 # From start to end.
 
 
-@pytest.fixture(scope="module")
-def workdirs(tmp_path_factory):
-    """A pretrained checkpoint of each family."""
-    folder = tmp_path_factory.mktemp("extraction")
-    return {family: tasks.checkpoint(folder / family, family) for family in tasks.CONFIGS}
-
-
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
     for name, sets in SETS.items():
@@ -270,8 +263,10 @@ def run_of(own):
         ("xlnet", "which", GIVEN),
     ],
 )
-def test_every_family_learns_to_choose_and_to_answer(workdirs, tmp_path, family, task, fields):
-    own = recipe(workdirs[family], task, 12, {"training.eval_every": "999", "training.save_every": "999", **fields})
+def test_every_family_learns_to_choose_and_to_answer(tmp_path, family, task, fields):
+    own = recipe(
+        tasks.pretrained(family), task, 12, {"training.eval_every": "999", "training.save_every": "999", **fields}
+    )
     run = run_of(own)
     with commands.quick():
         programs = run.programs()
@@ -282,15 +277,23 @@ def test_every_family_learns_to_choose_and_to_answer(workdirs, tmp_path, family,
     assert programs.step._cache_size() == len(used) <= len(run.experiment.data.buckets)
 
 
-def test_the_command_answers_writes_what_leaderboards_read_and_goes_on_where_it_was(workdirs):
-    given = [f"--workdir={workdirs['bert']}", "--task=none", "--data=there", "--seeds=1", "--epochs=6", "--rates=1e-2"]
+def test_the_command_answers_writes_what_leaderboards_read_and_goes_on_where_it_was(tmp_path):
+    given = [
+        f"--workdir={tasks.pretrained('bert')}",
+        "--task=none",
+        "--data=there",
+        "--seeds=1",
+        "--epochs=6",
+        "--rates=1e-2",
+    ]
     given += [*(f"--config.{name}={value}" for name, value in QUICK.items()), "--nofrom_scratch"]
+    folder = tmp_path / "none"
+    given.append(f"--output={folder}")
     done = commands.run("finetune.py", *given)
     assert done.code == 0, done.err
-    folder = workdirs["bert"] / "finetune" / "none"
     found = json.loads((folder / "results.json").read_text())
     (trial,) = found["trials"]
-    assert f"windows: {len(encode_all(workdirs['bert'], 'train'))} to learn from" in done.out
+    assert f"windows: {len(encode_all('train'))} to learn from" in done.out
     own = folder / "pretrained" / "rate-0.01" / "seed-0"
     answers = json.loads((own / "predictions-dev.json").read_text())
     questions = SETS["none"].dev
@@ -305,7 +308,6 @@ def test_the_command_answers_writes_what_leaderboards_read_and_goes_on_where_it_
         first = next(guess["text"] for guess in best[name] if guess["text"])
         assert text == ("" if odds[name] > trial["null_threshold"] else first)
     before = commands.records(own)
-    (own / "result.json").unlink()
     again = commands.run("finetune.py", *given)
     assert again.code == 0 and commands.records(own) == before, "no step is made twice"
     assert json.loads((folder / "results.json").read_text()) == found
@@ -316,16 +318,18 @@ def test_the_command_answers_writes_what_leaderboards_read_and_goes_on_where_it_
     )
 
 
-def encode_all(workdir, name):
-    own = recipe(workdir, "none", 1)
+def encode_all(name):
+    own = recipe(tasks.pretrained("bert"), "none", 1)
     return encode(
         own, getattr(own.sets, name), experiment_of(own, "pretrained", 1e-2, 0).data, training=name == "train"
     )
 
 
-def test_rows_of_questions_are_as_long_as_the_model_reads_and_epochs_count_windows(workdirs):
+def test_rows_of_questions_are_as_long_as_the_model_reads_and_epochs_count_windows():
     for family, length in (("bert", 64), ("xlnet", 384)):
-        own = Recipe(open_pretrained(workdirs[family], "latest"), SETS["none"], fields=[("data.batch_size", "8")])
+        own = Recipe(
+            open_pretrained(tasks.pretrained(family), "latest"), SETS["none"], fields=[("data.batch_size", "8")]
+        )
         experiment = experiment_of(own, "scratch", 1e-2, 0)
         data = experiment.data
         assert (data.length, data.window_step, data.nullable) == (length, -(-length // 3), True)
@@ -335,5 +339,5 @@ def test_rows_of_questions_are_as_long_as_the_model_reads_and_epochs_count_windo
         )
         assert isinstance(experiment.objective, Extraction) and experiment.objective.ends == "alone"
         assert experiment.training.eval_every == -(-rows // 8)
-    choices = experiment_of(recipe(workdirs["bert"], "choose", 1), "scratch", 1e-2, 0).data
+    choices = experiment_of(recipe(tasks.pretrained("bert"), "choose", 1), "scratch", 1e-2, 0).data
     assert (choices.choices, choices.outputs, choices.buckets) == (3, 1, (72,))

@@ -62,11 +62,11 @@ def stored_identity(workdir: Path) -> dict[str, Any]:
     return identity(_stored(workdir), str(told.get("tokenizer_digest")), told.get("corpus_digest"))
 
 
-def check_identity(workdir: Path, experiment: Experiment, prepared: Claimed) -> None:
-    """Raises InputError where a workdir holds another experiment, naming what differs."""
+def check_identity(workdir: Path, experiment: Experiment, prepared: Claimed, flag: str = "workdir") -> None:
+    """Raises InputError where a folder, which `flag` chooses, holds another experiment, naming what differs."""
     if (workdir / FILE).exists():
         own = identity(experiment, prepared.tokenizer.digest, prepared.corpus_digest)
-        _compare(workdir, flat(stored_identity(workdir)), flat(own))
+        _compare(workdir, flat(stored_identity(workdir)), flat(own), flag)
 
 
 def claim(workdir: Path, experiment: Experiment, prepared: Claimed) -> None:
@@ -140,9 +140,9 @@ def _damaged(file: Path, error: Exception) -> InputError:
     return InputError(f"{file}: is damaged ({type(error).__name__}); restore it, or name another workdir.")
 
 
-def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
+def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any], flag: str) -> None:
     differing = [name for name in own | stored if stored.get(name) != own.get(name)]
     if differing:
         changes = "; ".join(f"{name} is {stored.get(name)} there and {own.get(name)} here" for name in differing[:4])
         more = f" (and {len(differing) - 4} more)" if len(differing) > 4 else ""
-        raise InputError(f"--workdir={workdir}: holds another experiment: {changes}{more}; choose another workdir.")
+        raise InputError(f"--{flag}={workdir}: holds another experiment: {changes}{more}; choose another {flag}.")
