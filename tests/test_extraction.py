@@ -313,9 +313,6 @@ def test_the_command_answers_writes_what_leaderboards_read_and_goes_on_where_it_
     assert json.loads((folder / "results.json").read_text()) == found
     other = commands.run("finetune.py", *given, "--config.objective.ends=given_start")
     assert "holds another experiment: objective.ends is alone there and given_start here" in other.sentence
-    assert (
-        "said by the flags of this command" in commands.run("finetune.py", *given, "--config.data.nullable=1").sentence
-    )
 
 
 def encode_all(name):
@@ -339,5 +336,8 @@ def test_rows_of_questions_are_as_long_as_the_model_reads_and_epochs_count_windo
         )
         assert isinstance(experiment.objective, Extraction) and experiment.objective.ends == "alone"
         assert experiment.training.eval_every == -(-rows // 8)
+    for field in ("data.nullable", "data.choices"):
+        with pytest.raises(InputError, match="said by the flags of this command, or by the data"):
+            experiment_of(dataclasses.replace(own, fields=[(field, "1")]), "scratch", 1e-2, 0)
     choices = experiment_of(recipe(tasks.pretrained("bert"), "choose", 1), "scratch", 1e-2, 0).data
     assert (choices.choices, choices.outputs, choices.buckets) == (3, 1, (72,))
