@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from finetuning.encoding import Encoded
-from finetuning.examples import Labeled, Tagged
+from finetuning.examples import Choice, Labeled, Question, Tagged
 from finetuning.formats.predictions import write_predictions, write_tags
 from finetuning.metrics import METRICS
 from finetuning.task import Example, Sets, Task
 
 Predictions = np.ndarray | list[list[str]]
-"""Classes by number [n], numbers [n], or the tags of each sentence."""
+"""Classes by number [n], numbers [n], or the tags of each sentence; of questions the truth is several answers."""
 
 
 def predictions_of(
@@ -38,11 +38,16 @@ def truth_of(examples: Sequence[Example], labels: tuple[str, ...]) -> Prediction
     tags = [list(each.tags or ()) for each in examples if isinstance(each, Tagged)]
     if tags:
         return tags
-    written = [str(each.label) for each in examples if isinstance(each, Labeled)]
+    written = [str(each.label) for each in examples if isinstance(each, Labeled | Choice)]
     return np.array([labels.index(label) for label in written], np.int64) if labels else np.array(written, np.float64)
 
 
-def measured(task: Task, predicted: Predictions, truth: Predictions) -> dict[str, float]:
+def references_of(examples: Sequence[Example]) -> list[list[str]]:
+    """The published answers of each question; none where it has none."""
+    return [[answer.text for answer in each.answers] for each in examples if isinstance(each, Question)]
+
+
+def measured(task: Task, predicted: Predictions | list[str], truth: Predictions) -> dict[str, float]:
     """Each metric; `score`, their mean; and `error`, what the score lacks of 1, of which the best has the least."""
     values = {name: METRICS[name](predicted, truth) for name in task.metrics}
     score = sum(values.values()) / len(values)
@@ -50,7 +55,11 @@ def measured(task: Task, predicted: Predictions, truth: Predictions) -> dict[str
 
 
 def majority(sets: Sets) -> dict[str, float]:
-    """What the most frequent class, tag or the mean number of the training set gets on the dev set."""
+    """What the most frequent class, tag, answer or the mean number of the training set gets on the dev set."""
+    if sets.task.kind == "extraction":
+        train, dev = references_of(sets.train), references_of(sets.dev)
+        answer = most_frequent([own[0] if own else "" for own in train])
+        return measured(sets.task, [answer] * len(dev), dev)
     train, truth = truth_of(sets.train, sets.labels), truth_of(sets.dev, sets.labels)
     if isinstance(train, list):
         tag = most_frequent([tag for tags in train for tag in tags])

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batch import InputError
-from finetuning.files import Layout, labeled_sets, tagged_sets
+from finetuning.files import IN_CHINESE, IN_ENGLISH, Layout, choice_sets, labeled_sets, question_sets, tagged_sets
 from finetuning.formats import glue
+from finetuning.formats.choices import CODAH, SWAG
 from finetuning.formats.labels import Range
 from finetuning.task import Sets, Submit, Task
 
@@ -48,6 +49,12 @@ SOURCES: dict[str, Callable[[Path, Layout, Report], Sets]] = {
     "regression": functools.partial(labeled_sets, "regression"),
     "tagging": tagged_sets,
     **{task.name.lower(): functools.partial(read_published, task) for task in glue.TASKS},
+    "choice": functools.partial(choice_sets, None),
+    "swag": functools.partial(choice_sets, SWAG, dev="val"),
+    "codah": functools.partial(choice_sets, CODAH),
+    "extraction": functools.partial(question_sets, None),
+    "squad": functools.partial(question_sets, IN_ENGLISH),
+    "cmrc2018": functools.partial(question_sets, IN_CHINESE),
 }
 """What reads the folder of a task, by its name."""
 

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,8 @@ from data.task import TaskData
 from finetuning.templates import template_of
 from models import Model, ModelConfig, build_model
 from models.heads import TaskHead
-from models.parameters import TruncatedNormal, abstract_params, initialize
+from models.parameters import Initializer, TruncatedNormal, abstract_params, initialize
+from models.pointer import PointerHead
 from models.precision import Precision
 from models.trunk import Remat
 from training.checkpoint import Checkpoints
@@ -31,6 +32,21 @@ POOLERS = {"task/pooler/kernel": "pair_head/pooler/kernel", "task/pooler/bias": 
 """A task's pooler, and what it starts from where the checkpoint has it, as in BERT's release."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a head that finds answers must know; as in the releases it has no dropout of its own."""
+
+    ends: Literal["alone", "given_start"] = "alone"
+    nullable: bool = False
+
+    def head(self, config: ModelConfig, init: Initializer, precision: Precision) -> TaskHead | PointerHead:
+        """Two scores a token, or XLNet's head."""
+        dim, epsilon = config.model_dim, config.epsilon
+        if self.ends == "alone":
+            return TaskHead(dim, 2, init, pooled=False, dropout_rate=0.0, precision=precision)
+        return PointerHead(dim, init, nullable=self.nullable, epsilon=epsilon, precision=precision)
+
+
 def task_model(
     config: ModelConfig,
     vocab_size: int,
@@ -40,10 +56,12 @@ def task_model(
     precision: Precision,
     remat: Remat,
     frozen: bool = False,
+    answers: Answers | None = None,
 ) -> Model:
     """The trunk of a pretrained model and a head of `outputs` scores, under the parameter names of both.
 
-    A frozen trunk has no dropout: its features are the same in every epoch.
+    `answers` ask for a head that finds them, in place of that. A frozen trunk has no dropout: its features are the same
+    in every epoch.
     """
     trunk = dataclasses.replace(config, dropout_rate=0.0, attention_dropout_rate=0.0) if frozen else config
     model: Any = build_model(trunk, vocab_size, precision=precision, remat=remat)
@@ -54,7 +72,7 @@ def task_model(
     head = TaskHead(
         config.model_dim, outputs, init, pooled=pooled, dropout_rate=config.dropout_rate, precision=precision
     )
-    model.task = nnx.data(head)
+    model.task = nnx.data(head if answers is None else answers.head(config, init, precision))
     return model
 
 

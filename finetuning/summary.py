@@ -41,7 +41,7 @@ def percent(value: float, nan: str = "?") -> str:
 
 def baseline(sets: Sets) -> str:
     """What answers without looking."""
-    return "majority" if sets.labels else "mean"
+    return "mean" if sets.task.kind == "regression" else "majority"
 
 
 def values(sets: Sets, outcomes: Sequence[Outcome], summaries: Sequence[Summary], majority: Mapping[str, float]) -> Any:

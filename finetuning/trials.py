@@ -12,12 +12,11 @@ from typing import Any
 
 import jax
 
-from data.task import TaskData
-from finetuning.build import Arm, Recipe, build_task_run, encode, experiment_of, start_of
-from finetuning.encoding import Encoded
+from finetuning.answers import THRESHOLD, answers_of, write_found
+from finetuning.build import Arm, Recipe, build_task_run, encoded, experiment_of, start_of
 from finetuning.kept import settle, write_lean
 from finetuning.run import TaskRun, predict
-from finetuning.scoring import Predictions, predictions_of, write
+from finetuning.scoring import predictions_of, write
 from finetuning.stream import HeldOutExamples
 from models.parameters import abstract_params
 from training.checkpoint import Checkpoints
@@ -106,7 +105,6 @@ class Trials:
     def __init__(self, recipe: Recipe, output: Path):
         self.recipe, self.output = recipe, output
         self._programs: dict[float, Programs] = {}
-        self._encoded: dict[str, Encoded] = {}
 
     def run(self, trials: Sequence[Trial]) -> list[Outcome]:
         """The outcome of each; those that are finished are read.
@@ -128,7 +126,7 @@ class Trials:
     def build(self, trial: Trial) -> TaskRun:
         """The run of a trial. Raises InputError where its folder holds another one."""
         experiment = experiment_of(self.recipe, trial.arm, trial.rate, trial.seed)
-        train, dev = (self.encoded(name, experiment.data) for name in ("train", "dev"))
+        train, dev = encoded(self.recipe, "train", experiment.data), encoded(self.recipe, "dev", experiment.data)
         run = build_task_run(self.recipe, experiment, train, dev)
         check_identity(self.output / trial.folder, experiment, run.prepared, "output")
         return run
@@ -163,34 +161,35 @@ class Trials:
         checkpoints = Checkpoints(folder, least=run.least)
         step = checkpoints.resolve("best")
         params, measured = checkpoints.restore_params(step, abstract_params(run.model)), checkpoints.metrics(step)
+        names = (*self.measured, *({THRESHOLD} & measured.keys()))
         placed = jax.device_put(params)
         for name in ("dev", *self.recipe.sets.others):
-            write(folder, self.recipe.sets, name, self.predict(run, programs, placed, name))
+            predicted = self.predict(run, programs, placed, name)
+            if run.sets.task.kind == "extraction":
+                write_found(folder, name, predicted, measured.get(THRESHOLD))
+            else:
+                write(folder, self.recipe.sets, name, predicted)
         write_lean(folder, step, params)
-        return Outcome(trial, step, {name: float(measured[name]) for name in self.measured})
+        return Outcome(trial, step, {name: float(measured[name]) for name in names})
 
     @property
     def measured(self) -> tuple[str, ...]:
         """The names of what is told of a trial."""
         return "loss", *self.recipe.sets.task.metrics, "score"
 
-    def predict(self, run: TaskRun, programs: Programs, params: Any, name: str) -> Predictions:
-        """The predictions for a set."""
-        data, dev, encoded = run.experiment.data, run.dev, self.encoded(name, run.experiment.data)
-        _, scores = predict(programs.evaluate, params, HeldOutExamples(data, encoded, dev.pad_side, dev.pad), run.mesh)
-        return predictions_of(scores, encoded, data.labels)
+    def predict(self, run: TaskRun, programs: Programs, params: Any, name: str) -> Any:
+        """The predictions for a set; of questions, all that is known of their answers."""
+        data, dev, rows = run.experiment.data, run.dev, encoded(self.recipe, name, run.experiment.data)
+        _, scores = predict(programs.evaluate, params, HeldOutExamples(data, rows, dev.pad_side, dev.pad), run.mesh)
+        if run.sets.task.kind == "extraction":
+            return answers_of(scores, rows, data)
+        return predictions_of(scores, rows, data.labels)
 
     def programs(self, rate: float, run: TaskRun) -> Programs:
         """What is compiled for a learning rate: seeds and arms differ in values alone."""
         if rate not in self._programs:
             self._programs[rate] = run.programs()
         return self._programs[rate]
-
-    def encoded(self, name: str, data: TaskData) -> Encoded:
-        """A set as rows, the same for all arms."""
-        if name not in self._encoded:
-            self._encoded[name] = encode(self.recipe, self.recipe.sets.named[name], data)
-        return self._encoded[name]
 
 
 def ended(run: TaskRun, outcome: Outcome) -> str:
