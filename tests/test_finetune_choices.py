@@ -77,7 +77,7 @@ def test_what_cannot_be_is_said_in_one_sentence(tmp_path, monkeypatch):
     assert "exceeds model.max_length=64; set --config.data.length=64 or less" in refused("--config.data.length=65")
     assert "said by the flags of this command" in refused("--config.seed=3")
     assert "--config.mesh.data=2: is for pretraining" in refused("--config.mesh.data=2")
-    assert "did you mean --config.data.length" in refused("--config.data.lenght=65")
+    assert "did you mean --config.data.length" in refused("--config.data.lengths=65")
     assert "holds no experiment.json" in refused(workdir=tmp_path / "nothing")
     assert "--data: missing; give the folder of its files" in finetune("--task=yesno")
     damaged = shutil.copytree(tasks.pretrained("gpt"), tmp_path / "damaged")
@@ -95,9 +95,9 @@ TABLE = "sentence\tlabel\ngood\t1\nbad\t0\n"
     ("text", "files", "said"),
     [
         (
-            "sentense",
+            "sentences",
             {},
-            "{folder}/train.tsv has no column 'sentense' (it has 'sentence', 'label'); correct the name.",
+            "{folder}/train.tsv has no column 'sentences' (it has 'sentence', 'label'); correct the name.",
         ),
         (
             "sentence",
