@@ -197,6 +197,7 @@ def removed(name):
         (config(num_hidden_layers=3), "bert.encoder.layer.2.attention.output.LayerNorm.bias is missing"),
         (config(hidden_size=None), "hidden_size is missing"),
         (config(hidden_act="mish"), "hidden_act=mish"),
+        (config(hidden_act=[["gelu"]]), "hidden_act=[['gelu']]: not one of"),
         (config(layer_norm_eps=1e-5), "layer_norm_eps=1e-05"),
         (config(position_embedding_type="relative_key"), "position_embedding_type=relative_key"),
         (config(vocab_size=300), "config.json says [300"),
