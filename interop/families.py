@@ -89,7 +89,8 @@ def family_of(values: Mapping[str, Any]) -> Family:
     found = [family for family in FAMILIES if family.model_type == values.get("model_type")]
     if not found:
         raise InputError(f"config.json: model_type={values.get('model_type')}: not supported; these are: {supported}.")
-    for name in values.get("architectures") or ():
+    told = values.get("architectures") or []
+    for name in told if isinstance(told, list) else [told]:
         if name not in found[0].architectures:
             raise InputError(f"config.json: architectures={name}: not supported; these are: {supported}.")
     return found[0]

@@ -193,6 +193,7 @@ def removed(name):
         (written("config.json", "[]"), "not an object"),
         (config(model_type="llama"), "model_type=llama: not supported; these are: bert (BertForPreTraining"),
         (config(architectures=["BertForSequenceClassification"]), "architectures=BertForSequenceClassification"),
+        (config(architectures=1), "architectures=1: not supported"),
         (config(hidden_size=32), "config.json says"),
         (config(num_hidden_layers=3), "bert.encoder.layer.2.attention.output.LayerNorm.bias is missing"),
         (config(hidden_size=None), "hidden_size is missing"),
