@@ -41,7 +41,7 @@ DATA = flags.DEFINE_string("data", None, "the folder that holds a folder for eac
 WORKDIR = flags.DEFINE_string("workdir", "runs/transfer", "folder of all runs, and of table.md and results.json")
 MODEL = flags.DEFINE_enum("model", "mini", list(SCALES), "the size of the models; tiny is for a look")
 STEPS = flags.DEFINE_integer("steps", 0, "of pretraining; 0: as many as the size has", lower_bound=0)
-UPDATES = flags.DEFINE_integer("updates", 256, "of a fine-tuning, of 32 examples each", lower_bound=1)
+UPDATES = flags.DEFINE_integer("updates", 256, "of a fine-tuning, of 16 examples each", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 0, "paired seeds; 0: as few as can decide every row of the table", lower_bound=0)
 RATES = flags.DEFINE_string("rates", "1e-3,3e-4,1e-4", "of which each arm has the best on a part of the training set")
 CHOSEN = flags.DEFINE_list("tasks", [], f"some of {', '.join(task.name for task in TASKS)}; none given: all")

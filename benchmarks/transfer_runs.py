@@ -31,12 +31,12 @@ FAMILIES = {"bert": "BERT", "gpt": "GPT", "xlnet": "XLNet"}
 ARMS: tuple[Arm, Arm] = ("scratch", "pretrained")
 
 ROWS = 16
-"""Of a batch of pretraining."""
+"""Of a batch, in pretraining and in fine-tuning."""
 
 TUNING_SEEDS = 2
 """Of each learning rate, on a part of the training set."""
 
-WEIGHT = 3
+WEIGHT = 2
 """Updates of fine-tuning that take about as long as one of pretraining: progress counts in the former."""
 
 
@@ -85,6 +85,7 @@ class Plan:
         pretrained = open_pretrained(self.pretraining(text, family).folder, "latest")
         length = min(128, pretrained.experiment.data.length)
         fields = {
+            "data.batch_size": ROWS,
             "data.length": length,
             "data.shortest": min(32, length),
             "optimizer.total_steps": self.updates,

@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 TEXTS = {"English": "gutenberg", "Chinese": "zh_classics"}
 """What models are pretrained on, novels of Project Gutenberg in either language: how the name of its folder begins."""
 
-MOST_LEARNED, MOST_JUDGED = 2048, 1000
+MOST_LEARNED, MOST_JUDGED = 1024, 1000
 """Examples of a task that are learned from, and that are judged by; of more, so many are drawn, the same for all."""
 
 EVERY = 5
@@ -64,7 +64,7 @@ def trees(folder: Path, report: Report) -> Sets:
 
 
 def densities(folder: Path, report: Report) -> Sets:
-    """The lexical density (Ure 1971) of sentences, by their annotated tags.
+    """The lexical density (Johansson 2008) of sentences, by their annotated tags.
 
     It is the share of content words, those in CONTENT, among all words but punctuation, for sentences of at least
     FEWEST_WORDS of these. A model reads the words alone. Numbers are in standard deviations from the mean of the

@@ -68,6 +68,7 @@ def test_the_interval_holds_the_means_that_are_not_rejected(integers):
 
 def test_few_seeds_or_a_lost_one_have_no_interval():
     assert np.isnan(not_rejected(np.arange(1.0, 6))).all() and not np.isnan(not_rejected(np.arange(1.0, 7))).any()
+    assert not_rejected(np.arange(1.0, 6), 2.0**-4) == pytest.approx((1, 5)), "a p of alpha is rejected"
     assert np.isnan(not_rejected(np.array([1.0, math.nan, 2, 3, 4, 5]))).all()
     assert not_rejected(np.full(6, 0.25)) == pytest.approx((0.25, 0.25))
 
