@@ -33,8 +33,8 @@ ARMS: tuple[Arm, Arm] = ("scratch", "pretrained")
 ROWS = 16
 """Of a batch, in pretraining and in fine-tuning."""
 
-TUNING_SEEDS = 2
-"""Of each learning rate, on a part of the training set."""
+TUNING_SEEDS = 1
+"""For each learning rate, on a part of the training set."""
 
 WEIGHT = 2
 """Updates of fine-tuning that take about as long as one of pretraining: progress counts in the former."""

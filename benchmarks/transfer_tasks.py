@@ -54,6 +54,16 @@ def tagged(folder: Path, report: Report, *, train: str, dev: str) -> Sets:
     return open_sets("tagging", folder, Layout(("0",), "1", *files), report)
 
 
+def chosen(folder: Path, report: Report) -> Sets:
+    """Endings of a sentence, of which one is right."""
+    return open_sets("codah", folder, Layout(train=one_file(folder, "train"), dev=one_file(folder, "dev")), report)
+
+
+def asked(folder: Path, report: Report) -> Sets:
+    """Questions about paragraphs; the dev set teaches and the test set judges, as a training set takes too long."""
+    return open_sets("squad", folder, Layout(train=one_file(folder, "dev"), dev=one_file(folder, "test")), report)
+
+
 def trees(folder: Path, report: Report) -> Sets:
     """Parts of speech of a treebank that comes as one file."""
     del report
@@ -95,6 +105,8 @@ parts_of_speech = functools.partial(tagged, train="train_pos", dev="dev_pos")
 TASKS = (
     Real("polarity", "sentence_polarity", functools.partial(classified, texts=("1",), label="0")),
     Real("qnli", "qnli", functools.partial(classified, texts=("question", "sentence"), label="label")),
+    Real("endings", "codah", chosen),
+    Real("answers", "policyqa", asked),
     Real("entities", "wnut17", functools.partial(tagged, train="train", dev="dev")),
     Real("tags", "ud_ewt", parts_of_speech),
     Real("density", "ud_ewt", densities),

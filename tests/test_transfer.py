@@ -49,6 +49,13 @@ def data(tmp_path_factory):
         tagged = "\n".join("".join(f"{word}\t{TAGS[word]}\tX\n" for word in own) for own in sentences)
         write(folder / "ud_ewt" / f"ewt_{split}_pos.tsv.gz", tagged)
         write(folder / "ud_ewt" / f"ewt_raw_docs_{split}.txt", "no tags\n")
+        ends = "\t".join(f"the boat {verb}" for verb in ("runs", "sings", "is old", "rows"))
+        write(folder / "codah" / f"{split}.tsv", f"o\tA boat?\t{ends}\t2\n" * count)
+    for split, count in (("dev", 12), ("test", 7)):
+        answers = [{"text": "old boat", "answer_start": 4}]
+        asked = [{"id": f"{split}{i}", "question": "What runs?", "answers": answers} for i in range(count)]
+        passage = {"context": "The old boat runs.", "qas": asked}
+        write(folder / "policyqa" / f"{split}.json", json.dumps({"data": [{"paragraphs": [passage]}]}))
     rows = [("水", "NOUN"), ("流", "VERB")]
     tree = "".join(f"{n}\t{word}\t_\t{tag}" + "\t_" * 5 + "\tSpaceAfter=No\n" for n, (word, tag) in enumerate(rows, 1))
     write(folder / "zh_gsdsimp" / "zh.conllu", "\n".join([tree] * 11))
@@ -67,12 +74,14 @@ def sets(data):
 def test_every_set_is_read_split_and_named(sets):
     sizes = {name: (len(found.train), len(found.dev)) for name, found in sets.items()}
     assert sizes.pop("density")[0] < 30
-    few = (30, 10)
-    assert sizes == {"polarity": few, "qnli": few, "entities": few, "tags": few, "tags-zh": (9, 2)}
+    few = dict.fromkeys(("polarity", "qnli", "endings", "entities", "tags"), (30, 10))
+    assert sizes == {**few, "answers": (12, 7), "tags-zh": (9, 2)}
     assert {name: found.task.name for name, found in sets.items()} == {name: name for name in sets}
     metrics = {name: found.task.metrics for name, found in sets.items()}
     assert metrics["entities"] == ("entity_f1",) and metrics["tags"] == metrics["tags-zh"] == ("tag_accuracy",)
     assert sets["qnli"].train[1].texts == ("is it 1?", "it is") and sets["polarity"].labels == ("0", "1")
+    assert metrics["endings"] == ("accuracy",) and metrics["answers"] == ("exact", "answer_f1")
+    assert (sets["endings"].train[0].context, sets["endings"].train[0].label) == ("A boat?", 2)
     assert sets["tags-zh"].train[0].spaced == (False, False)
 
 
