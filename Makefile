@@ -4,6 +4,7 @@
 #   ARGS    more arguments for demo.py or pytest, e.g. make test ARGS="-k memory"
 #   JOBS    processes that share the tests
 #   BYTES   size of the text of make corpus
+#   DATA    folder of the sets of make finetune
 
 version = $(if $(1),$(shell $(1) -c \
 	'import sys; v = sys.version_info; v >= (3, 11) and print("%d.%d.%d" % v[:3])' 2>/dev/null))
@@ -23,11 +24,12 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one with PYTHON=/path/to/python
 
-.PHONY: help demo corpus test soak parity fuzz lint tools compared clean
+.PHONY: help demo corpus finetune test soak parity fuzz lint tools compared clean
 
 help:
 	@echo "make demo   train tiny BERT, GPT and XLNet side by side, and report on them"
 	@echo "make corpus make and tokenize a corpus of BYTES bytes, and measure that"
+	@echo "make finetune DATA=DIR  pretrain BERT, GPT and XLNet, and see on tasks what that is worth; hours"
 	@echo "make test   run the tests"
 	@echo "make soak   kill a trainer twenty times at random moments, and compare with one that was left alone"
 	@echo "make parity install Hugging Face's PyTorch models and run the tests that compare with them"
@@ -40,6 +42,9 @@ demo: $(INSTALLED)
 
 corpus: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.corpora --bytes=$(BYTES) $(ARGS)
+
+finetune: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.transfer --data="$(DATA)" $(ARGS)
 
 test: $(TOOLS)
 	@$(BIN)/python -m pytest -q -rs -n $(JOBS) --dist worksteal $(ARGS)

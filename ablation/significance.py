@@ -38,6 +38,17 @@ def sign_flip(
     return _share_of_at_least((total if alternative == "greater" else -total) - slack, differences)
 
 
+def not_rejected(differences: Float64[np.ndarray, " S"], alpha: float = 0.05) -> tuple[float, float]:
+    """The least and the greatest mean that the two-sided test does not reject at `alpha`: an exact interval for it.
+
+    It leaves out 0 where the differences' own p is at most `alpha`. NaN where one is not finite, and with seeds so few
+    that no mean is rejected, 2^(1-S) > alpha. (Tritchler 1984, "On inverting permutation tests".)
+    """
+    if not np.isfinite(differences).all() or 2.0 ** (1 - len(differences)) > alpha:
+        return math.nan, math.nan
+    return _least_kept(differences, alpha / 2), -_least_kept(-differences, alpha / 2)
+
+
 def equivalence(differences: Float64[np.ndarray, " S"], margin: float) -> float:
     """The p of the hypothesis that the mean is not within `margin` of 0, by two one-sided sign-flip tests.
 
@@ -77,6 +88,17 @@ def seeds_needed(claims: int, alpha: float) -> int:
     The smallest two-sided p, 2^(1-S), has to survive the first step of Holm's method.
     """
     return next(seeds for seeds in itertools.count(1) if claims * 2.0 ** (1 - seeds) <= alpha)
+
+
+def _least_kept(differences: Float64[np.ndarray, " S"], alpha: float) -> float:
+    """The least mean of which the one-sided test does not say that it is too small; its p rises with the mean."""
+    rejected, kept = differences.min() - np.ptp(differences) - 1, differences.max()
+    while rejected < (middle := (rejected + kept) / 2) < kept:
+        if sign_flip(differences - middle, "greater") > alpha:
+            kept = middle
+        else:
+            rejected = middle
+    return float(kept)
 
 
 def _share_of_at_least(least: float, values: Float64[np.ndarray, " S"]) -> float:

@@ -1,7 +1,7 @@
 """What one arm has more than another, paired by seed: a forest plot, and the numbers that it draws."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,20 +24,25 @@ def section(results: Results) -> Section | None:
 
 
 def forest(results: Results) -> Figure:
-    """A panel for each metric; in it a row for each pair of arms, and in that a line for each matching."""
-    metrics = _asked(results)
-    own = {metric.name: _pairs(results, metric) for metric in metrics}
+    """The effects of an ablation as `panels`."""
+    labels = {matching: f"matched by {matching}" for matching in results.matchings}
+    return panels(_asked(results), results.effects, labels)
+
+
+def panels(metrics: Sequence[Metric], effects: Sequence[Effect], labels: Mapping[str, str]) -> Figure:
+    """A panel for each metric; in it a row for each pair of arms, and in that a line for each matching, as labeled."""
+    own = {metric.name: _pairs(effects, metric) for metric in metrics}
     most = max(map(len, own.values()))
-    height = 1.1 + most * (0.22 + 0.2 * len(results.matchings))
+    height = 1.1 + most * (0.22 + 0.2 * len(labels))
     across = 2.5 + 0.065 * max(width(_name(pair)) for pairs in own.values() for pair in pairs)
     columns = max(1, min(len(metrics), int(_WIDEST / across)))
     figure = blank(math.ceil(len(metrics) / columns), columns, width=across, height=height)
     for axes, metric in zip(figure.axes, metrics, strict=False):
-        _panel(axes, metric, own[metric.name], results)
+        _panel(axes, metric, own[metric.name], effects, labels)
         axes.set_ylim(most - 0.4, -0.6)  # a row is as high in every panel
     for axes in figure.axes[len(metrics) :]:
         axes.set_visible(False)
-    if len(results.matchings) > 1:
+    if len(labels) > 1:
         legend_below(figure, figure.axes[0])
     return figure
 
@@ -73,26 +78,32 @@ def _asked(results: Results) -> list[Metric]:
     return [metric for metric in results.metrics if any(own.metric == metric.name for own in results.effects)]
 
 
-def _pairs(results: Results, metric: Metric) -> list[tuple[str, str]]:
+def _pairs(effects: Sequence[Effect], metric: Metric) -> list[tuple[str, str]]:
     """The pairs of arms that are compared by a metric, in turn."""
-    return list(dict.fromkeys((own.one, own.other) for own in results.effects if own.metric == metric.name))
+    return list(dict.fromkeys((own.one, own.other) for own in effects if own.metric == metric.name))
 
 
 def _name(pair: tuple[str, str]) -> str:
     return " - ".join(label(arm, 16) for arm in pair)
 
 
-def _panel(axes: Axes, metric: Metric, pairs: Sequence[tuple[str, str]], results: Results) -> None:
+def _panel(
+    axes: Axes,
+    metric: Metric,
+    pairs: Sequence[tuple[str, str]],
+    effects: Sequence[Effect],
+    labels: Mapping[str, str],
+) -> None:
     axes.axvline(0, color=GRAY, linewidth=1)
-    apart = 0.8 / len(results.matchings)
-    for m, matching in enumerate(results.matchings):
-        own = {(one.one, one.other): one for one in results.effects if _is_of(one, matching, metric)}
-        drawn = [(row + apart * (m - (len(results.matchings) - 1) / 2), own[pair])
+    apart = 0.8 / len(labels)
+    for m, matching in enumerate(labels):
+        own = {(one.one, one.other): one for one in effects if _is_of(one, matching, metric)}
+        drawn = [(row + apart * (m - (len(labels) - 1) / 2), own[pair])
                  for row, pair in enumerate(pairs) if pair in own]  # fmt: skip
         for height, effect in drawn:
             _line(axes, height, effect, color(m))
         axes.plot([one.mean.value for _, one in drawn], [height for height, _ in drawn], "o", color=color(m),
-                  markersize=5, label=label(f"matched by {matching}", 40))  # fmt: skip
+                  markersize=5, label=label(labels[matching], 40))  # fmt: skip
     axes.set_yticks(range(len(pairs)), list(map(_name, pairs)), fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)

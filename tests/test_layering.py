@@ -23,6 +23,7 @@ ALLOWED = {
     "evaluation": {"batch", "objectives", "models", "data", "training"},
     "benchmarks": {
         *("batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation", "ablation"),
+        *("finetuning", "report"),
     },
     "entry point": {
         *("batch", "objectives", "models", "data", "training", "configs", "interop", "evaluation"),

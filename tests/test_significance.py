@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablation.bootstrap import crossed, ratios
-from ablation.significance import MOST, equivalence, holm, outside, seeds_needed, sign_flip
+from ablation.significance import MOST, equivalence, holm, not_rejected, outside, seeds_needed, sign_flip
 from batch import InputError
 from evaluation.statistics import ratio
 
@@ -51,6 +51,26 @@ def test_the_p_of_signs_is_scipys(alternative, seeds):
         (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative=alternative
     )
     assert sign_flip(differences, alternative) == pytest.approx(peer.pvalue, abs=1e-12)
+
+
+@given(integers=st.lists(st.integers(-9, 9), min_size=6, max_size=8))
+def test_the_interval_holds_the_means_that_are_not_rejected(integers):
+    """The means of all subsets part the line into 2^S equally likely places of the center (Hartigan 1969)."""
+    values = np.array(integers, float)
+    chosen = [np.array(each, bool) for each in itertools.product((0, 1), repeat=len(values)) if any(each)]
+    means = np.sort([values[each].mean() for each in chosen])
+    rank = int(0.05 * 2 ** len(values) / 2)
+    low, high = not_rejected(values)
+    assert (low, high) == pytest.approx((means[rank - 1], means[-rank]), abs=1e-6)
+    if min(abs(low), abs(high)) > 1e-6:
+        assert (low < 0 < high) == (sign_flip(values) > 0.05)
+
+
+def test_few_seeds_or_a_lost_one_have_no_interval():
+    assert np.isnan(not_rejected(np.arange(1.0, 6))).all() and not np.isnan(not_rejected(np.arange(1.0, 7))).any()
+    assert not_rejected(np.arange(1.0, 6), 2.0**-4) == pytest.approx((1, 5)), "a p of alpha is rejected"
+    assert np.isnan(not_rejected(np.array([1.0, math.nan, 2, 3, 4, 5]))).all()
+    assert not_rejected(np.full(6, 0.25)) == pytest.approx((0.25, 0.25))
 
 
 @pytest.mark.parametrize("seeds", [21, 30, MOST])
