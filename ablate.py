@@ -97,7 +97,21 @@ def budgets(plan: Plan) -> str:
     head = ["matching", "arm", "steps", "tokens", "predicted", "GFLOP"]
     table = markdown(head, rows, left=("matching", "arm"))
     work = f"{len(left)} of them to be trained: {sum(trial.steps for trial in left):,} steps."
-    return f"{table}\n\n{len(plan.trials)} trials, {work}"
+    return f"{table}\n\n{len(plan.trials)} trials, {work}{fine_tuning(plan)}"
+
+
+def fine_tuning(plan: Plan) -> str:
+    """What will be fine-tuned; nothing where no yardstick asks for it."""
+    trials = {arm: {own for each in plan.conditions() for own in each.trials[arm]} for arm in plan.experiments}
+    rows = [
+        [metric, arm, f"{len(trials[arm])}", f"{each:,}", f"{len(trials[arm]) * each:,}"]
+        for metric, steps in plan.learned.items()
+        for arm, each in steps.items()
+    ]
+    if not rows:
+        return ""
+    table = markdown(["fine-tuned on", "arm", "trials", "steps of each", "steps"], rows, left=("fine-tuned on", "arm"))
+    return f"\n\n{table}\n\nHalf of these steps are of the same models from random weights."
 
 
 def summary(results: Results) -> str:

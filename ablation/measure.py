@@ -34,17 +34,21 @@ class Measurer:
         self._opened: dict[Experiment, tuple[Model, Prepared]] = {}
 
     def measure(self, trials: Sequence[Trial], yardsticks: Sequence[Yardstick]) -> None:
-        """Asks every trial what has not been asked yet."""
+        """Asks every trial what has not been asked yet, by one yardstick after the other: their costs differ widely."""
+        for yardstick in yardsticks:
+            self._measure(trials, yardstick)
+
+    def _measure(self, trials: Sequence[Trial], yardstick: Yardstick) -> None:
         left = [
-            (trial, yardstick)
+            trial
             for trial in sorted(set(trials), key=lambda each: (each.seed, each.arm, str(each.folder)))
             if trial.diverged is None
-            for yardstick in yardsticks
-            if yardstick.asks(trial.experiment) and self._key(trial, yardstick) not in _stored(trial)
+            and yardstick.asks(trial.experiment)
+            and self._key(trial, yardstick) not in _stored(trial)
         ]
         with Progress(1000 * len(left), "measuring") as progress:
-            for number, (trial, yardstick) in enumerate(left):
-                progress.label = f"{trial.name}: {yardstick.metrics[0].name}"
+            for number, trial in enumerate(left):
+                progress.label = f"{trial.name}: {yardstick.metrics[0].name} ({number + 1}/{len(left)})"
                 watch = lambda done, total, before=1000 * number: progress.update(before + 1000 * done // max(total, 1))  # noqa: E731
                 found = yardstick.measure(self.entry(trial, yardstick.length), watch)
                 _store(trial, self._key(trial, yardstick), found)

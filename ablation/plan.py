@@ -34,6 +34,7 @@ class Plan:
     runs: Mapping[str, Run]  # of the first seed
     costs: Mapping[str, Cost]  # of a step
     steps: Mapping[Matching, Mapping[str, int]]
+    learned: Mapping[str, Mapping[str, int]]  # steps of fine-tuning that a trial of each arm is asked by, by metric
 
     @property
     def reference(self) -> str:
@@ -111,7 +112,7 @@ def make_plan(suite: Suite, workdir: Path, report: Report) -> Plan:
         matching: own if matching == "none" else matched_steps(costs, budget_of, own, matching)
         for matching in suite.match
     }
-    plan = Plan(suite, workdir, experiments, runs, costs, steps)
+    plan = Plan(suite, workdir, experiments, runs, costs, steps, _learned(suite, runs))
     for each in plan.trials:
         if each.folder.exists():
             open_trial(each, report)  # what is there is this trial, or it is refused
@@ -128,6 +129,21 @@ def _open(workdir: Path, arm: str, experiment: Experiment, seed: int, report: Re
         return open_trial(Trial(arm, dataclasses.replace(experiment, seed=seed), workdir / "none"), report)
     except InputError as error:
         raise InputError(f"arm {arm}: {error}") from None
+
+
+def _learned(suite: Suite, runs: Mapping[str, Run]) -> dict[str, dict[str, int]]:
+    """What yardsticks that fine-tune will take. Raises InputError where an arm cannot learn the task of one."""
+    found: dict[str, dict[str, int]] = {}
+    for yardstick in suite.yardsticks:
+        if yardstick.steps is None:
+            continue
+        for arm, run in runs.items():
+            try:
+                steps = yardstick.steps(run.experiment, run.prepared.tokenizer)
+            except InputError as error:
+                raise InputError(f"arm {arm}: {error}") from None
+            found.setdefault(yardstick.metrics[0].name, {})[arm] = steps
+    return found
 
 
 def _times(workdir: Path, runs: Mapping[str, Run], report: Report) -> dict[str, float]:

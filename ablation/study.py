@@ -24,7 +24,7 @@ from ablation.collect import (
 )
 from ablation.exhibits import blanks, mask
 from ablation.measure import Measurer
-from ablation.notes import beside_counts, diverged, too_few_seeds, unasked
+from ablation.notes import beside_blind, beside_counts, diverged, lost, too_few_seeds, unasked
 from ablation.origin import origin
 from ablation.pairing import pairing
 from ablation.plan import Plan, size
@@ -135,8 +135,10 @@ def results_of(study: Study, measurer: Measurer, seconds: float) -> tuple[Result
         notes=(
             *too_few_seeds(len(study.seeds), len(study.claims), needed),
             *diverged(study.conditions),
-            *unasked(found[0]),
+            *unasked(found[0], study.yardsticks),
+            *lost(found, study.yardsticks),
             *beside_counts(found[0], study.yardsticks, entries),
+            *beside_blind(found[0], study.yardsticks),
         ),
         origin=origin(seconds),
     )

@@ -61,6 +61,11 @@ def trial(workdir: Path, arm: str, experiment: Experiment, steps: int, seed: int
     return Trial(arm, dataclasses.replace(own, seed=seed), folder / f"seed-{seed}")
 
 
+def of_arm(folder: Path) -> Path:
+    """The folder of an arm, which that of a trial is in, whatever its steps, its rate and its seed."""
+    return folder.parents[1]
+
+
 def slug(arm: str) -> str:
     """The name of an arm as a folder."""
     return re.sub(r"[^\w.=-]+", "-", arm).strip("-.") or "arm"

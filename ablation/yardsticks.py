@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from ablation.results import Metric
+from data.tokenizer import AnyTokenizer
 from evaluation.batched import Watch
 from evaluation.blocks import cut
 from evaluation.curve import drawn_blocks
@@ -45,6 +46,13 @@ Measured = Mapping[str, Items]
 Measure = Callable[[Entry, Watch], Measured]
 
 
+class Blind(NamedTuple):
+    """What answers without looking: the most frequent answer, the mean."""
+
+    name: str
+    value: float  # of the first metric
+
+
 @dataclasses.dataclass(frozen=True)
 class Yardstick:
     """Metrics that are measured together. Items are the same, in the same order, for all arms and seeds."""
@@ -55,6 +63,8 @@ class Yardstick:
     asks: Callable[[Experiment], bool] = lambda experiment: True  # whether a model of this experiment can be asked
     length: int = 0  # tokens of a block; 0: the shortest window of the arms
     counted: Callable[[Entry], float] | None = None  # what 5-grams of the training text have by the first metric
+    steps: Callable[[Experiment, AnyTokenizer], int] | None = None  # of training that a trial is asked by, or refused
+    blind: Blind | None = None
 
 
 BLOCKS = 256

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,20 +100,23 @@ def summarize(outcomes: Sequence[Outcome]) -> list[Summary]:
 
 
 class Trials:
-    """The trials of a recipe below a folder; sets are encoded once, and a learning rate is compiled once."""
+    """The trials of a recipe below a folder; sets are encoded once, and a learning rate is compiled once.
 
-    def __init__(self, recipe: Recipe, output: Path):
+    `programs` are what is compiled for each rate: recipes that differ in their checkpoint alone can share it.
+    """
+
+    def __init__(self, recipe: Recipe, output: Path, programs: dict[float, Programs] | None = None):
         self.recipe, self.output = recipe, output
-        self._programs: dict[float, Programs] = {}
+        self._programs = {} if programs is None else programs
 
-    def run(self, trials: Sequence[Trial]) -> list[Outcome]:
-        """The outcome of each; those that are finished are read.
+    def run(self, trials: Sequence[Trial], line: Callable[[int, str], Progress] = Progress) -> list[Outcome]:
+        """The outcome of each; those that are finished are read. A `line` of so many steps shows how far they are.
 
         One that diverges says so, and the others go on. Raises what else `training.loop.train` raises.
         """
         runs = [self.build(trial) for trial in trials]
         done, outcomes = 0, []
-        with Progress(sum(run.experiment.optimizer.total_steps for run in runs), self.output.name) as progress:
+        with line(sum(run.experiment.optimizer.total_steps for run in runs), self.output.name) as progress:
             for trial, run in zip(trials, runs, strict=True):
                 label = f"{trial.arm}, rate {trial.rate:g}, seed {trial.seed}"
                 outcome = self.finished(trial) or self.train(trial, run, Part(progress, done, label))

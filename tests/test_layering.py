@@ -16,9 +16,9 @@ ALLOWED = {
     "data": {"batch"},
     "training": {"batch", "objectives", "models", "data"},
     "finetuning": {"batch", "objectives", "models", "data", "training"},
-    "ablation": {"batch", "objectives", "models", "data", "training", "evaluation"},
+    "ablation": {"batch", "objectives", "models", "data", "training", "evaluation", "finetuning"},
     "report": {"batch", "evaluation", "ablation"},
-    "configs": {"batch", "objectives", "models", "data", "training", "evaluation", "ablation"},
+    "configs": {"batch", "objectives", "models", "data", "training", "evaluation", "finetuning", "ablation"},
     "interop": {"batch", "objectives", "models", "data", "training"},
     "evaluation": {"batch", "objectives", "models", "data", "training"},
     "benchmarks": {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import commands
 from ablation.choices import cloze_tokens
 from ablation.claims import claim
 from ablation.suite import Suite, check
@@ -78,7 +79,9 @@ def test_fields_of_the_command_line_are_set_in_every_arm():
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
-def test_every_suite_that_ships_is_sound(path):
+def test_every_suite_that_ships_is_sound(path, tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text(commands.text())
+    monkeypatch.setattr("data.corpus.docstrings_file", lambda cache: tmp_path / "text.txt")  # which takes a minute
     modes = [f"{path}:canonical", f"{path}:matched"] if path.stem == "objectives" else [str(path)]
     for spec in modes:
         suite = load_value("suite", spec, "get_suite", Suite)
@@ -89,6 +92,12 @@ def test_every_suite_that_ships_is_sound(path):
 def test_an_unknown_mode_of_a_suite_is_refused():
     with pytest.raises(InputError, match=r"objectives\.py:fair: is canonical or matched"):
         load_value("suite", f"{SUITES[0].parent / 'objectives.py'}:fair", "get_suite", Suite)
+
+
+@pytest.mark.parametrize("task", ["sst-2", "sst-2=", "=there", "="])
+def test_a_task_without_a_folder_is_refused(task):
+    with pytest.raises(InputError, match=rf"finetuning\.py:{task}: names no task and folder; write finetuning"):
+        load_value("suite", f"{SUITES[0].parent / 'finetuning.py'}:{task}", "get_suite", Suite)
 
 
 def test_metrics_of_yardsticks_are_found_by_their_names():

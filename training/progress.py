@@ -119,7 +119,7 @@ class Part:
         del text
 
     def warn(self, text: str) -> None:
-        self._whole.note(text)
+        self._whole.warn(text)
 
 
 def duration(seconds: float) -> str:

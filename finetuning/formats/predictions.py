@@ -1,4 +1,4 @@
-"""Files of predictions, as leaderboards read them."""
+"""Files of predictions, as leaderboards read them, and what ours say."""
 
 import dataclasses
 import json
@@ -23,6 +23,11 @@ def write_predictions(path: Path, names: Sequence[str], predictions: Sequence[st
     _write(path, "".join(f"{name}\t{prediction}\n" for name, prediction in [("index", "prediction"), *rows]))
 
 
+def read_predictions(path: Path) -> list[str]:
+    """The prediction for each example, as `write_predictions` wrote it."""
+    return [line.split("\t")[1] for line in path.read_text("utf-8").split("\n")[1:-1]]
+
+
 def write_tags(path: Path, sentences: Sequence[Tagged], predictions: Sequence[Sequence[str]]) -> None:
     r"""A line for each word: the word, its tag if it is published, the predicted one; an empty line after a sentence.
 
@@ -33,6 +38,12 @@ def write_tags(path: Path, sentences: Sequence[Tagged], predictions: Sequence[Se
         columns = [sentence.words, *([] if sentence.tags is None else [sentence.tags]), predicted]
         blocks += ["\t".join(cells) + "\n" for cells in zip(*columns, strict=True)] + ["\n"]
     _write(path, "".join(blocks))
+
+
+def read_tags(path: Path) -> list[list[str]]:
+    """The predicted tags of each sentence, as `write_tags` wrote them."""
+    blocks = path.read_text("utf-8").split("\n\n")[:-1]
+    return [[line.rpartition("\t")[2] for line in block.split("\n")] for block in blocks]
 
 
 def write_answers(path: Path, answers: Mapping[str, str]) -> None:

@@ -1,0 +1,113 @@
+"""A suite that asks a task, from the command: planned, refused before anything is trained, reported on, done once."""
+
+import json
+
+import pytest
+
+import commands
+import tasks
+
+SUITE = """
+from ablation.claims import claim
+from ablation.finetuned import Finetuning, fine_tuned
+from ablation.suite import Suite
+from finetuning.files import Layout
+from training.flags import load
+
+FIELDS = [("data.length", "16"), ("data.batch_size", "8"), ("data.shortest", "16")]
+
+
+def get_suite(change=""):
+    given = dict(task="classification", data={data!r}, texts=("sentence",), label="label", rates=(1e-2,), fields=FIELDS)
+    given |= eval(change or "{{}}")
+    return Suite(
+        question="What is it worth?",
+        base=load({config!r} + ":gpt"),
+        arms={{"gpt": {{}}}},
+        yardsticks=(
+            fine_tuned(
+                given["task"],
+                given["data"],
+                layout=Layout(given["texts"], given["label"]),
+                how=Finetuning(epochs=2, rates=given["rates"], fields=given["fields"]),
+            ),
+        ),
+        claims=(claim("pretraining helps", "toy, gained", "gpt", above=0),),
+        seeds=1,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("suite")
+    sets = tasks.classification(train=16, dev=10)
+    (folder / "toy").mkdir()
+    for name, examples in (("train", sets.train), ("dev", sets.dev)):
+        rows = [("sentence", "label"), *((each.texts[0], each.label) for each in examples)]
+        (folder / "toy" / f"{name}.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    path = folder / "asked.py"
+    path.write_text(SUITE.format(config=str(commands.write_config(folder)), data=str(folder / "toy")))
+    return path
+
+
+def values(workdir):
+    found = json.loads((workdir / "results.json").read_text())
+    return {each["metric"]: each["by_seed"] for each in found["measurements"]}, found
+
+
+def test_a_task_is_planned_fine_tuned_judged_and_reported_once(suite, tmp_path, monkeypatch):
+    arguments = (f"--suite={suite}", f"--workdir={tmp_path}", "--config.optimizer.total_steps=4")
+    arguments += ("--config.training.eval_every=4",)
+    planned = commands.run("ablate.py", *arguments, "--dry_run")
+    assert planned.code == 0 and not list(tmp_path.iterdir()), planned.err
+    done = commands.run("ablate.py", *arguments)
+    assert done.code == 0, done.err
+    runs = {file.parents[2].name: file.parent for file in tmp_path.glob("trials/**/fine-tuned/**/result.json")}
+    steps = [
+        json.loads((run / "experiment.json").read_text())["experiment"]["optimizer"]["total_steps"]
+        for run in runs.values()
+    ]
+    (row,) = (line.split("|") for line in planned.out.splitlines() if line.startswith("| toy"))
+    assert [cell.strip() for cell in row[1:-1]] == ["toy", "gpt", "1", str(sum(steps)), str(sum(steps))]
+
+    measured, found = values(tmp_path)
+    score = {arm: json.loads((run / "result.json").read_text())["values"]["accuracy"] for arm, run in runs.items()}
+    assert measured["toy"] == [score["pretrained"]] and measured["toy, from scratch"] == [score["scratch"]]
+    assert measured["toy, gained"][0] == pytest.approx(score["pretrained"] - score["scratch"], abs=1e-12)
+    (verdict,) = found["verdicts"]
+    assert verdict["statement"] == "toy, gained: gpt > 0" and verdict["by_seed"] == measured["toy, gained"]
+    report = (tmp_path / "report.md").read_text()
+    assert "toy, from scratch" in report and "The most frequent answer of the training set has 0.400 accuracy" in report
+
+    def fail(*_, **__):
+        raise AssertionError("was done already")
+
+    monkeypatch.setattr("ablation.trials.train", fail)
+    monkeypatch.setattr("finetuning.trials.train", fail)
+    again = commands.run("ablate.py", *arguments)
+    assert again.code == 0 and values(tmp_path)[0] == measured, again.err
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"task": "sst-3"}, "fine_tuned: task=sst-3: unknown; there are classification"),
+        ({"data": None}, "fine_tuned: the task classification has no data; give the folder of its files"),
+        ({"data": "/nowhere"}, "fine_tuned: data=/nowhere: is no folder; name the one of the task's files."),
+        ({"label": None}, "fine_tuned: text and label: one of them is missing"),
+        ({"label": "lable"}, "lable"),
+        ({"rates": (2,)}, "fine_tuned: rates=2: must be default, paper, or different numbers"),
+        ({"fields": [("seed", "3")]}, "arm gpt: fine_tuned: seed=3: is said by"),
+        (
+            {"fields": [("data.lengths", "3")]},
+            "arm gpt: fine_tuned: data.lengths: unknown field; did you mean",
+        ),
+        ({"fields": [("data.length", "99")]}, "arm gpt: data.length=99: exceeds model.max_length=16"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dry", [["--dry_run"], []], ids=["planned", "run"])
+def test_what_cannot_be_learned_is_refused_before_anything_is_trained(suite, tmp_path, change, sentence, dry):
+    done = commands.run("ablate.py", f"--suite={suite}:{change}", f"--workdir={tmp_path}", *dry)
+    assert sentence in done.sentence and not (tmp_path / "trials").exists()
