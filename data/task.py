@@ -5,6 +5,17 @@ from typing import Literal
 
 from batch import InputError
 
+Adapt = Literal["full", "frozen", "bias", "lora", "adapters"]
+"""How a pretrained model is adapted to a task; `finetuning.adaptation` says what each means."""
+
+BELONGS: dict[str, tuple[Adapt, ...]] = {
+    "rank": ("lora",),
+    "alpha": ("lora",),
+    "bottleneck": ("adapters",),
+    "reinitialized": ("full",),
+}
+"""Fields that would mean nothing, or harm, elsewhere."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskData:
@@ -14,7 +25,10 @@ class TaskData:
     folder: str = ""  # where its files are
     labels: tuple[str, ...] = ()  # the classes, in the order of their numbers; none of a regression
     start: str = "scratch"  # a digest of the checkpoint that it starts from
-    adapt: Literal["full", "frozen", "bias"] = "full"  # what is learned beside the head: all, nothing, or biases
+    adapt: Adapt = "full"  # what is learned beside the head
+    rank: int = 8  # of the updates that lora learns, as in the paper's RoBERTa; so is alpha
+    alpha: float = 8.0  # by alpha / rank these updates are multiplied
+    bottleneck: int = 64  # inner width of adapters, as in the paper's tasks of BERT's size
     reinitialized: int = 0  # layers from the top that begin anew all the same (Zhang et al. 2021)
     length: int = 128  # tokens in a row at most; longer examples are cut
     batch_size: int = 32
@@ -22,9 +36,17 @@ class TaskData:
     pool: int = 50  # batches whose examples are sorted by length before they are cut, so that little is padding
 
     def __post_init__(self):
-        for field, least in (("reinitialized", 0), ("length", 8), ("batch_size", 1), ("shortest", 1), ("pool", 1)):
-            if getattr(self, field) < least:
-                raise InputError(f"data.{field}={getattr(self, field)}: must be at least {least}.")
+        least = dict.fromkeys(("batch_size", "shortest", "pool", "rank", "bottleneck"), 1)
+        for field, number in (least | {"reinitialized": 0, "length": 8}).items():
+            if getattr(self, field) < number:
+                raise InputError(f"data.{field}={getattr(self, field)}: must be at least {number}.")
+        if not self.alpha > 0:
+            raise InputError(f"data.alpha={self.alpha}: must be above 0.")
+        for field, owners in BELONGS.items():
+            value = getattr(self, field)
+            if self.adapt not in owners and value != getattr(TaskData, field):
+                there = " or ".join(owners)
+                raise InputError(f"data.{field}={value}: belongs to --adapt={there}; leave it out, or adapt so.")
 
     @property
     def outputs(self) -> int:

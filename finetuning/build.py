@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batch import InputError
-from data.task import TaskData
+from data.task import Adapt, TaskData
 from data.tokenizer import AnyTokenizer
-from finetuning.adaptation import Adapt, learned_by
+from finetuning.adaptation import ADAPTATIONS, learned_by
 from finetuning.encoding import Encoded, encode_labeled, encode_tagged
 from finetuning.run import Source, TaskRun
 from finetuning.start import check_reads, start_digest, starting_params, task_model, without_memory
@@ -119,6 +119,7 @@ def encode(recipe: Recipe, examples: Sequence[Example], data: TaskData) -> Encod
 def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Encoded, dev: Encoded) -> TaskRun:
     """The run of an experiment over encoded sets. Raises InputError where the model cannot read them."""
     data, template, tokenizer = experiment.data, recipe.template, recipe.pretrained.tokenizer
+    adaptation = ADAPTATIONS[data.adapt]
     check_reads(experiment.model, data, recipe.sets.texts)
     model = task_model(
         experiment.model,
@@ -127,8 +128,9 @@ def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Enco
         pooled=template.pooled and recipe.sets.task.kind != "tagging",
         precision=experiment.precision,
         remat=experiment.remat,
-        frozen=data.adapt == "frozen",
+        frozen=not adaptation.dropout,
     )
+    adaptation.put(model, data)
     pad = tokenizer.vocab.pad or 0
     return TaskRun(
         experiment=experiment,

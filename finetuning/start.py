@@ -12,6 +12,7 @@ from flax import nnx, traverse_util
 
 from batch import InputError
 from data.task import TaskData
+from finetuning.adaptation import is_added
 from finetuning.templates import template_of
 from models import Model, ModelConfig, build_model
 from models.heads import TaskHead
@@ -75,7 +76,7 @@ def start_digest(workdir: Path, step: int) -> str:
 
 
 def starting_params(model: Model, config: ModelConfig, data: TaskData, seed: int, workdir: Path, step: int) -> Any:
-    """The checkpoint's parameters, with the head that the seed draws; so are the layers that begin anew.
+    """The checkpoint's parameters, with a head and added parts that the seed draws, and so the layers that begin anew.
 
     Raises InputError where the checkpoint lacks a parameter of the trunk or has it in another shape.
     """
@@ -88,7 +89,7 @@ def starting_params(model: Model, config: ModelConfig, data: TaskData, seed: int
         if found is not None and found.shape == own.shape:
             again = data.reinitialized if name.startswith("layers/") else 0
             params[name] = with_new_top(found, own, again) if again else jnp.asarray(found)
-        elif name.startswith("task/"):
+        elif is_added(name):
             params[name] = own
         else:
             there = "is missing" if found is None else f"is {list(found.shape)}, expected {list(own.shape)}"
