@@ -1,18 +1,20 @@
 """What the host decides of a task: which examples, how long, how batched."""
 
 import dataclasses
+import re
 from typing import Literal
 
 from batch import InputError
 
-Adapt = Literal["full", "frozen", "bias", "lora", "adapters"]
+Adapt = Literal["full", "frozen", "bias", "lora", "adapters", "gradual"]
 """How a pretrained model is adapted to a task; `finetuning.adaptation` says what each means."""
 
 BELONGS: dict[str, tuple[Adapt, ...]] = {
+    "layers": ("frozen",),
     "rank": ("lora",),
     "alpha": ("lora",),
     "bottleneck": ("adapters",),
-    "reinitialized": ("full",),
+    "reinitialized": ("full", "gradual"),
 }
 """Fields that would mean nothing, or harm, elsewhere."""
 
@@ -26,6 +28,7 @@ class TaskData:
     labels: tuple[str, ...] = ()  # the classes, in the order of their numbers; none of a regression
     start: str = "scratch"  # a digest of the checkpoint that it starts from
     adapt: Adapt = "full"  # what is learned beside the head
+    layers: str = "last"  # that a frozen trunk is read at: last, a number, last-4 side by side, or weighted
     rank: int = 8  # of the updates that lora learns, as in the paper's RoBERTa; so is alpha
     alpha: float = 8.0  # by alpha / rank these updates are multiplied
     bottleneck: int = 64  # inner width of adapters, as in the paper's tasks of BERT's size
@@ -40,6 +43,8 @@ class TaskData:
         for field, number in (least | {"reinitialized": 0, "length": 8}).items():
             if getattr(self, field) < number:
                 raise InputError(f"data.{field}={getattr(self, field)}: must be at least {number}.")
+        if not re.fullmatch(r"last|weighted|(\d|last-[1-9])\d*", self.layers):
+            raise InputError(f"data.layers={self.layers}: must be last, a number, as last-4, or weighted.")
         if not self.alpha > 0:
             raise InputError(f"data.alpha={self.alpha}: must be above 0.")
         for field, owners in BELONGS.items():

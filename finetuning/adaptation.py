@@ -10,10 +10,12 @@ from flax import nnx
 from data.task import Adapt, TaskData
 from models.adapters import Adapter, LowRank
 from models.parameters import stacked
-from training.learned import Learned
+from training.learned import Learned, Since
 
-ADDED = re.compile(r"task/.+|layers/.+/update/.+|layers/.+_adapter/.+")
-"""The names of parameters that no pretrained model has: the head, and what is put into the trunk. All are learned."""
+START, NEVER = (0,), ()
+
+ADDED = re.compile(r"(task|features)/.+|layers/.+/update/.+|layers/.+_adapter/.+")
+"""Names of parameters that no pretrained model has: of the head, and of what is put into the trunk. All are learned."""
 
 
 def is_added(name: str) -> bool:
@@ -21,26 +23,41 @@ def is_added(name: str) -> bool:
     return ADDED.fullmatch(name) is not None
 
 
-def learned_by(adapt: Adapt) -> Learned | None:
-    """Which parameters are learned; None: all."""
+def learned_by(adapt: Adapt, num_layers: int, epoch: int, total: int) -> Learned | None:
+    """Since which step each parameter is learned, in a run of `total` steps, `epoch` an epoch; None: all since 0."""
     learns = ADAPTATIONS[adapt].learns
-    return None if learns is None else lambda name: is_added(name) or learns(name)
+    if learns is None:
+        return None
+
+    def learned(name: str) -> Since:
+        epochs = START if is_added(name) else learns(name, num_layers)
+        since = tuple(epoch * first for first in epochs)
+        return since if any(first < total for first in since) else NEVER
+
+    return learned
 
 
-def nothing(name: str) -> bool:
+def nothing(name: str, num_layers: int) -> Since:
     """Of the trunk, no parameter is learned."""
-    del name
-    return False
+    del name, num_layers
+    return NEVER
 
 
-def biases(name: str) -> bool:
+def biases(name: str, num_layers: int) -> Since:
     """Every bias (Ben Zaken et al. 2022)."""
-    return name.endswith("bias")
+    del num_layers
+    return START if name.endswith("bias") else NEVER
 
 
-def norms(name: str) -> bool:
+def norms(name: str, num_layers: int) -> Since:
     """The scales and shifts of all norms, that of the embeddings too, as in the release."""
-    return name.rpartition("/")[0].endswith("norm")
+    del num_layers
+    return START if name.rpartition("/")[0].endswith("norm") else NEVER
+
+
+def downwards(name: str, num_layers: int) -> Since:
+    """One layer more an epoch from the top down, and after them what is outside of layers (Howard and Ruder 2018)."""
+    return tuple(reversed(range(num_layers))) if name.startswith("layers/") else (num_layers,)
 
 
 def no_parts(model: Any, data: TaskData) -> None:
@@ -69,7 +86,7 @@ def adapters(model: Any, data: TaskData) -> None:
 class Adaptation:
     """What `--adapt` names."""
 
-    learns: Callable[[str], bool] | None = nothing  # whether a parameter of the trunk is learned; None: all are
+    learns: Callable[[str, int], Since] | None = nothing  # since which epoch a parameter of the trunk is; None: all are
     put: Callable[[Any, TaskData], None] = no_parts  # puts parts into a model that has no values yet
     dropout: bool = True  # in the trunk; a frozen one without has the same features in every epoch
     rate: float = 10.0  # what a default learning rate is multiplied by: that of all parameters would be too slow
@@ -81,4 +98,5 @@ ADAPTATIONS: dict[Adapt, Adaptation] = {
     "bias": Adaptation(biases),
     "lora": Adaptation(put=updates),
     "adapters": Adaptation(norms, put=adapters),
+    "gradual": Adaptation(downwards, rate=1.0),
 }

@@ -31,7 +31,7 @@ DECIDED = (
     "seed",
     "optimizer.peak_rate",
     "init_from",
-    *("data.task", "data.labels", "data.start", "data.folder", "data.adapt"),
+    *("data.task", "data.labels", "data.start", "data.folder", "data.adapt", "data.layers"),
 )
 """Fields that flags of the command, or the data, say."""
 
@@ -57,6 +57,7 @@ class Recipe:
     adapt: Adapt = "full"
     visibility: Visibility | None = None  # None: as in pretraining, "left" for GPT
     fields: Fields = ()  # that change the experiment, as --config.FIELD=VALUE does
+    layers: str = "last"  # that a frozen trunk is read at
 
     @property
     def template(self) -> Template:
@@ -82,7 +83,7 @@ def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experimen
     pretrained, sets = recipe.pretrained, recipe.sets
     source = pretrained.experiment
     start = "scratch" if arm == "scratch" else start_digest(pretrained.workdir, pretrained.step)
-    data = TaskData(task=sets.task.name, folder=recipe.folder, labels=sets.labels, start=start, adapt=recipe.adapt)
+    data = TaskData(sets.task.name, recipe.folder, sets.labels, start, adapt=recipe.adapt, layers=recipe.layers)
     data = override(data, inner(recipe.fields, "data."), "data.")
     epoch = -(-len(sets.train) // data.batch_size)
     total = epoch * recipe.epochs
@@ -129,17 +130,22 @@ def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Enco
         precision=experiment.precision,
         remat=experiment.remat,
         frozen=not adaptation.dropout,
+        layers=data.layers,
     )
     adaptation.put(model, data)
     pad = tokenizer.vocab.pad or 0
+    stream = TaskStream(data, train, template.pad, pad, experiment.seed)
+    total = experiment.optimizer.total_steps
+    learns = learned_by(data.adapt, experiment.model.num_layers, stream.steps_per_epoch, total)
     return TaskRun(
         experiment=experiment,
         prepared=Source(tokenizer, recipe.sets.digest),
         sets=recipe.sets,
         model=model,
-        optimizer=only_learned(make_optimizer(experiment.optimizer), learned_by(data.adapt)),
-        train=TaskStream(data, train, template.pad, pad, experiment.seed),
+        optimizer=only_learned(make_optimizer(experiment.optimizer), learns),
+        train=stream,
         dev=HeldOutExamples(data, dev, template.pad, pad),
+        learns=learns,
     )
 
 

@@ -15,6 +15,7 @@ from data.task import TaskData
 from finetuning.adaptation import is_added
 from finetuning.templates import template_of
 from models import Model, ModelConfig, build_model
+from models.features import Features, SideBySide, WeightedSum
 from models.heads import TaskHead
 from models.parameters import TruncatedNormal, initialize
 from models.precision import Precision
@@ -39,10 +40,11 @@ def task_model(
     precision: Precision,
     remat: Remat,
     frozen: bool = False,
+    layers: str = "last",
 ) -> Model:
     """The trunk of a pretrained model and a head of `outputs` scores, under the parameter names of both.
 
-    A frozen trunk has no dropout: its features are the same in every epoch.
+    A frozen trunk has no dropout: its features are the same in every epoch. `layers` says which layers the head reads.
     """
     trunk = dataclasses.replace(config, dropout_rate=0.0, attention_dropout_rate=0.0) if frozen else config
     model: Any = build_model(trunk, vocab_size, precision=precision, remat=remat)
@@ -50,11 +52,36 @@ def task_model(
         if getattr(model, name, None) is not None:
             setattr(model, name, nnx.static(None))
     init = TruncatedNormal(config.initializer_range)
+    features = features_of(layers, config)
     head = TaskHead(
-        config.model_dim, outputs, init, pooled=pooled, dropout_rate=config.dropout_rate, precision=precision
+        config.model_dim,
+        outputs,
+        init,
+        pooled=pooled,
+        dropout_rate=config.dropout_rate,
+        precision=precision,
+        read=None if features is None else features.width,
     )
     model.task = nnx.data(head)
+    if features is not None:
+        model.features = nnx.data(features)
     return model
+
+
+def features_of(layers: str, config: ModelConfig) -> Features | None:
+    """What a head reads that `layers` names, as in `TaskData`; None: the last layer.
+
+    Raises InputError where the model has fewer layers.
+    """
+    if layers == "last":
+        return None
+    top, dim = config.num_layers, config.model_dim
+    if layers == "weighted":
+        return WeightedSum(dim, top)
+    number = int(layers.removeprefix("last-"))
+    if number > top:
+        raise InputError(f"--layers={layers}: the model has {top} layers; name one of them, or 0 for its embeddings.")
+    return SideBySide(dim, (number,) if layers.isdigit() else tuple(range(top - number + 1, top + 1)))
 
 
 def without_memory(config: ModelConfig) -> ModelConfig:
@@ -64,9 +91,10 @@ def without_memory(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, memory_length=0, same_length=False)
 
 
-def num_task_parameters(dim: int, outputs: int, *, pooled: bool) -> int:
-    """Numbers in a head: (D + 1) C, and (D + 1) D of the pooler."""
-    return (dim + 1) * (outputs + (dim if pooled else 0))
+def num_task_parameters(dim: int, outputs: int, *, pooled: bool, side_by_side: int = 1) -> int:
+    """Numbers in a head that reads k layers: (k D + 1) C; with a pooler (k D + 1) D + (D + 1) C."""
+    read = side_by_side * dim + 1
+    return read * dim + (dim + 1) * outputs if pooled else read * outputs
 
 
 def start_digest(workdir: Path, step: int) -> str:

@@ -41,6 +41,7 @@ RULES = {
     "pair_head/pooler/kernel": P("fsdp"),
     "pair_head/(decision/kernel|.+/bias)": P(),
     "task/.+": P(),
+    "features/.+": P(),
     "norm/(bias|scale)": P(),
     "final_norm/(bias|scale)": P(),
     "biases/.+": P(),
