@@ -23,7 +23,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TOO_OLD = Orderly needs Python 3.11 or newer, and "$(PYTHON)" is none: name one with PYTHON=/path/to/python
 
-.PHONY: help demo corpus test soak parity fuzz lint clean
+.PHONY: help demo corpus test soak parity fuzz lint tools compared clean
 
 help:
 	@echo "make demo   train tiny BERT, GPT and XLNet side by side, and report on them"
@@ -58,6 +58,10 @@ lint: $(TOOLS)
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/codespell
+
+# What .ci/run installs ahead of its use.
+tools: $(TOOLS)
+compared: $(PARITY)
 
 # The environment is a function of setup.py and the interpreter's version: when either changes, it is made anew.
 $(INSTALLED): setup.py

@@ -71,6 +71,8 @@ class Task:
     label: Int[Anywhere, " B"] | None = None  # a class, -1 where it is not known; of sentence pairs: 0 = next, in order
     value: Float[Anywhere, " B"] | None = None  # a number, NaN where it is not known
     tags: Int[Anywhere, "B L"] | None = None  # a class where each word is read, -1 elsewhere
+    places: Int[Anywhere, "B P"] | None = None  # where in the row stands what can be chosen; -1 at unused slots
+    span: Int[Anywhere, "B 2"] | None = None  # the slots of `places` that begin and end the answer, -1 if not known
 
 
 @struct.dataclass(kw_only=True)

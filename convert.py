@@ -11,8 +11,11 @@ from pathlib import Path
 from absl import flags
 
 from batch import InputError
+from data.prepare import make_cache
 from interop.exporting import export
 from interop.importing import import_folder
+from models import build_model
+from models.parameters import abstract_params
 from training import flags as command_line
 from training.checkpoint import Checkpoints
 from training.workdir import claim_imported, stored_experiment, stored_tokenizer
@@ -43,6 +46,8 @@ def from_hf(folder: Path, workdir: Path, fields: list[tuple[str, str]]) -> None:
     found = import_folder(folder, fields, allow=ALLOW_MISSING.value)
     for note in found.notes:
         print(f"note: {note}")
+    if "data.cache" in dict(fields):
+        make_cache(found.experiment.data)
     claim_imported(workdir, found.experiment, found.tokenizer)
     with Checkpoints(workdir) as checkpoints:
         checkpoints.save(0, {"params": found.params})
@@ -56,13 +61,14 @@ def to_hf(workdir: Path, folder: Path) -> None:
         raise InputError(f"--to_hf={folder}: is there already, and not an empty folder; name a new one.")
     checkpoints = Checkpoints(workdir)
     step = checkpoints.resolve(STEP.value)
+    params = checkpoints.restore_params(step, abstract_params(build_model(experiment.model, tokenizer.vocab.size)))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     except OSError as error:
         raise InputError(f"--to_hf={folder}: cannot be written ({error.strerror}); name another folder.") from error
     try:
-        architecture = export(experiment, checkpoints.restore_params(step), tokenizer, step, building)
+        architecture = export(experiment, params, tokenizer, step, building)
         building.chmod(0o755)
         building.replace(folder)
     finally:

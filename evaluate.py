@@ -22,12 +22,13 @@ from evaluation.checkpoints import (
 from evaluation.figures import save
 from evaluation.task import Entry, Settings
 from evaluation.tasks import TASKS, check_tasks
+from models.parameters import abstract_params
 from training import flags as command_line
 from training.build import build_run
 from training.checkpoint import Checkpoints
 from training.heldout import held_out
 from training.progress import Progress
-from training.workdir import check_corpus, stored_experiment, stored_tokenizer
+from training.workdir import check_corpus, opened_experiment, stored_tokenizer
 
 WORKDIR = flags.DEFINE_multi_string("workdir", None, "folder of a run; several of them are compared, with --tasks")
 STEP = flags.DEFINE_string("step", "latest", "which checkpoint: latest, best (the least held-out loss), or a step")
@@ -64,13 +65,13 @@ def main() -> None:
 
 def own_objective(workdir: Path) -> None:
     """Prints a run's own loss on its held-out text."""
-    experiment = stored_experiment(workdir)
+    experiment = opened_experiment(workdir)
     step = Checkpoints(workdir).resolve(STEP.value)
     if SPLIT.value == "test" and not experiment.data.test:
         raise InputError("--split=test: the run has data.test=0.0 and kept no such text; use --split=validation.")
     run = build_run(experiment, print, stored_tokenizer(workdir))
     check_corpus(workdir, run.prepared)
-    params = Checkpoints(workdir).restore_params(step)
+    params = Checkpoints(workdir).restore_params(step, abstract_params(run.model))
     stream, batch_size = run.held_out(SPLIT.value), experiment.data.batch_size
     with Progress(stream.steps_per_epoch, "evaluating") as progress:
         watch = lambda done, total: progress.update(done)  # noqa: E731

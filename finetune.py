@@ -14,7 +14,8 @@ from absl import flags
 from batch import InputError
 from data.task import Adapt
 from finetuning.adaptation import ADAPTATIONS
-from finetuning.build import Arm, Recipe, open_pretrained
+from finetuning.build import Arm, Recipe, encoded, open_pretrained
+from finetuning.choosing import told_of_windows
 from finetuning.files import Layout
 from finetuning.rates import rates_of
 from finetuning.scoring import majority
@@ -27,9 +28,9 @@ from training.state import num_parameters
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the folder of a pretrained or imported run")
 STEP = flags.DEFINE_string("step", "latest", "which checkpoint: latest, best (the least held-out loss), or a step")
-TASK = flags.DEFINE_string("task", None, "a task of GLUE by name, or classification, regression, tagging")
+TASK = flags.DEFINE_string("task", None, "a task by name (see docs/finetuning.md), or its shape, such as tagging")
 DATA = flags.DEFINE_string("data", None, "the folder of its files")
-TEXT = flags.DEFINE_list("text", [], "the column of the text, or of both texts, of a task that is no published one")
+TEXT = flags.DEFINE_list("text", [], "the columns of the texts of a task that is no published one")
 LABEL = flags.DEFINE_string("label", None, "the column of its label or tag")
 TRAIN = flags.DEFINE_string("train", None, "its training file in the folder, if several have train in their names")
 DEV = flags.DEFINE_string("dev", None, "its dev file in the folder, if several have dev in their names")
@@ -62,9 +63,12 @@ def main(fields: list[tuple[str, str]]) -> None:
     trials = Trials(recipe, output)
     print(described(trials, asked[0]), flush=True)
     outcomes = trials.run(asked)
-    found = summarize(outcomes)
-    write_whole(output / "results.json", json.dumps(values(sets, outcomes, found, majority(sets)), indent=2) + "\n")
-    print(table(sets, found, majority(sets)))
+    found, baseline = summarize(outcomes), majority(sets)
+    write_whole(output / "results.json", json.dumps(values(sets, outcomes, found, baseline), indent=2) + "\n")
+    if all(outcome.diverged for outcome in outcomes):
+        lower = f"--rates={min(rates) / 10:g}"
+        raise InputError(f"--rates={RATES.value}: every run diverged; give lower ones, as in {lower}.")
+    print(table(sets, found, baseline))
 
 
 def described(trials: Trials, trial: Trial) -> str:
@@ -72,10 +76,13 @@ def described(trials: Trials, trial: Trial) -> str:
     run, sets = trials.build(trial), trials.recipe.sets
     data, total = run.experiment.data, run.experiment.optimizer.total_steps
     head, learned = num_parameters(run.shapes["task"]), run.learned
-    classes = f", {len(sets.labels)} classes" if sets.labels else ""
+    shape = "choices" if data.choices else "classes"
+    classes = f", {len(sets.labels)} {shape}" if sets.labels else ""
     examples = f"{len(sets.train):,} examples to learn from and {len(sets.dev):,} to judge by"
+    both = [encoded(trials.recipe, name, data) for name in ("train", "dev")] if sets.task.kind == "extraction" else []
+    windows = f"{told_of_windows(*both)}\n" if both else ""
     return (
-        f"task: {sets.task.name}, {examples}{classes}\n"
+        f"task: {sets.task.name}, {examples}{classes}\n{windows}"
         f"model: {type(run.model).__name__}, {learned:,} of {num_parameters(run.shapes):,} parameters are trained, "
         f"{head:,} of them of the head; "
         f"{total:,} steps, rows of {', '.join(map(str, data.buckets))} tokens"

@@ -29,6 +29,7 @@ setup(
         "scipy",
         "sentencepiece>=0.2",
         "tensorboardX",
+        "tensorstore",
     ],
     extras_require={
         "cuda12": ["jax[cuda12]"],

@@ -13,7 +13,7 @@ from ablation.yardsticks import likelihood
 from batch import InputError
 from evaluation.figures import short
 from training.checkpoint import Checkpoints
-from training.workdir import stored_experiment
+from training.workdir import opened_experiment
 
 AS_RUN = "as run"
 
@@ -68,7 +68,7 @@ def existing(workdirs: Sequence[Path], report: Report) -> Study:
 
 
 def _trial(workdir: Path) -> Trial:
-    experiment = stored_experiment(workdir)
+    experiment = opened_experiment(workdir)
     latest = Checkpoints(workdir).latest
     if latest != experiment.optimizer.total_steps:
         at = f"at step {latest or 0} of {experiment.optimizer.total_steps}"

@@ -17,6 +17,7 @@ from evaluation.checkpoints import Checkpoint, Text
 from evaluation.passes import Subject
 from evaluation.task import Entry
 from models import Model
+from models.parameters import abstract_params
 from training.checkpoint import Checkpoints
 from training.config import Experiment
 from training.progress import Progress
@@ -59,7 +60,8 @@ class Measurer:
             run = open_trial(trial, self._report)
             self._opened[own] = run.model, run.prepared
         model, prepared = self._opened[own]
-        params = jax.tree.map(jnp.asarray, Checkpoints(trial.folder).restore_params(trial.steps))
+        stored = Checkpoints(trial.folder).restore_params(trial.steps, abstract_params(model))
+        params = jax.tree.map(jnp.asarray, stored)
         subject = Subject(trial.experiment.model, model, params, trial.experiment.objective, prepared.vocab)
         checkpoint = Checkpoint(trial.folder, trial.steps, trial.experiment, prepared.tokenizer, subject)
         return Entry(checkpoint, Text(prepared.validation, prepared.train), length or self._length)

@@ -77,7 +77,7 @@ class Shape:
             model, objective = GptConfig(**trunk, max_length=self.length), CausalLm()
         else:
             model, objective = XlnetConfig(**trunk, memory_length=self.memory), PermutationLm(self.predict_one_in)
-        return Experiment(model, objective, optimizer=OPTIMIZER, precision=precision)
+        return Experiment(model, objective, optimizer=OPTIMIZER, precision=precision, remat="none")  # as theirs
 
     def batch(self) -> Batch:
         """One document in each row, every token a word."""

@@ -57,7 +57,7 @@ def variants(base: Shape, axis: str) -> list[Shape]:
         "predict_one_in": (2.0, 3.0, 6.0, 12.0),
         "memory": (0, base.length // 2, base.length),
         "length": (base.length // 2, base.length, 2 * base.length),
-        "layers": (base.layers // 2, base.layers, 2 * base.layers),
+        "layers": (base.layers // 2, base.layers, 2 * base.layers, 4 * base.layers),
     }
     field = "predict_one_in" if axis == "none" else axis
     return [dataclasses.replace(base, **{field: value}) for value in values[axis]]

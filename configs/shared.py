@@ -8,8 +8,8 @@ import dataclasses
 from typing import Any
 
 from data.config import DataConfig
-from models import BertConfig, GptConfig, XlnetConfig
-from objectives import CausalLm, MaskedLm, PermutationLm
+from models import BertConfig, GptConfig, ModelConfig, XlnetConfig
+from objectives import CausalLm, MaskedLm, Objective, PermutationLm
 from training.config import Experiment, OptimizerConfig, TrainingConfig
 
 
@@ -22,20 +22,24 @@ class Size:
     optimizer: OptimizerConfig
     training: TrainingConfig
 
+    def experiment(self, model: ModelConfig, objective: Objective) -> Experiment:
+        """What the models share, with nothing computed again in the backward pass: four layers keep little."""
+        return Experiment(model, objective, self.data, self.optimizer, self.training, remat="none")
+
     def bert(self) -> Experiment:
         """Masked language modeling; no sentence pairs, as streams have none."""
         model = BertConfig(**self.trunk, max_length=self.data.length, pair_head=False)
-        return Experiment(model, MaskedLm(), self.data, self.optimizer, self.training)
+        return self.experiment(model, MaskedLm())
 
     def gpt(self) -> Experiment:
         """Causal language modeling."""
         model = GptConfig(**self.trunk, max_length=self.data.length)
-        return Experiment(model, CausalLm(), self.data, self.optimizer, self.training)
+        return self.experiment(model, CausalLm())
 
     def xlnet(self) -> Experiment:
         """Permutation language modeling with a memory of half a window."""
         model = XlnetConfig(**self.trunk, memory_length=self.data.length // 2)
-        return Experiment(model, PermutationLm(), self.data, self.optimizer, self.training)
+        return self.experiment(model, PermutationLm())
 
 
 def trunk(layers: int, heads: int, dim: int, *, dropout: float, initializer_range: float) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from data.sources import is_source, source_file
 SUFFIXES = (".txt", ".md", ".jsonl", ".txt.gz", ".md.gz", ".jsonl.gz", ".gz")
 """What is read of a folder; a file or a glob may name anything, and is text unless it ends in .jsonl or .jsonl.gz."""
 
+DIGESTS = "digests"
+"""The folder of a cache that every corpus has its file in, so that a folder with one is a cache."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Document:
@@ -75,7 +78,7 @@ class Corpus:
 
         Files whose path, size and times are as at the last hashing are not read again.
         """
-        known = self.cache / "digests" / hashlib.sha256(self.fingerprint.encode()).hexdigest()[:32]
+        known = self.cache / DIGESTS / hashlib.sha256(self.fingerprint.encode()).hexdigest()[:32]
         if known.exists() and len(stored := known.read_text()) == 64:
             return stored
         total = hashlib.sha256(json.dumps([self.text_field, self.word_separator]).encode())
@@ -126,10 +129,10 @@ def open_corpus(config: DataConfig, report: Callable[[str], None] = lambda line:
 
 
 def _files(corpus: str) -> tuple[Path, ...]:
-    path = Path(corpus).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(corpus))
+    if os.path.isfile(path):  # which takes any text for a path, as path.is_file() does not
         return (path,)
-    if path.is_dir():
+    if os.path.isdir(path):
         inside = (found for found in path.rglob("*") if found.name.endswith(SUFFIXES) and found.is_file())
         files = sorted(found for found in inside if not _is_hidden(found.relative_to(path)))
         if not files:
@@ -174,8 +177,10 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            where, reason = f"line {number} of {path}", f"{error.msg} at column {error.colno}"
+        except (ValueError, RecursionError) as error:  # too many digits, or too deep, are no errors of JSON
+            where, reason = f"line {number} of {path}", str(error).partition(";")[0]
+            if isinstance(error, json.JSONDecodeError):
+                reason = f"{error.msg} at column {error.colno}"
             raise InputError(
                 f"data.corpus: {where} is not JSON ({reason}); every line of a .jsonl file is one object."
             ) from None

@@ -15,7 +15,7 @@ import sentencepiece
 from batch import InputError, Vocab
 from data.building import BUILDING, alone, remove_abandoned
 from data.config import DataConfig
-from data.corpus import Corpus, Document, open_corpus
+from data.corpus import DIGESTS, Corpus, Document, open_corpus
 from data.parts import tokenize
 from data.shards import FORMAT, Tokens, open_tokens
 from data.splits import SPLITS, SplitPlan, plan_splits
@@ -66,8 +66,7 @@ def prepare(config: DataConfig, report: Report, tokenizer: AnyTokenizer | None =
             "data.tokenizer=imported: there is none beside the run; name the workdir that has it as init_from, or "
             "train one with data.tokenizer=unigram."
         )
-    cache = Path(config.cache).expanduser()
-    _check_writable(cache, config.cache)
+    cache = make_cache(config)
     corpus = open_corpus(config, report)
     folder = cache / f"tokens-{_key(config, corpus, tokenizer)}"
     if not _is_complete(folder):
@@ -84,11 +83,23 @@ def prepare(config: DataConfig, report: Report, tokenizer: AnyTokenizer | None =
     )
 
 
-def _check_writable(cache: Path, given: str) -> None:
-    with contextlib.suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-    if not os.access(cache, os.W_OK):
-        raise InputError(f"data.cache={given}: the folder cannot be written; name another one.")
+def make_cache(config: DataConfig) -> Path:
+    """The folder that `config` names as its cache, made if need be. Raises InputError where it cannot be written."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # of a NUL; of the home of nobody
+        cache = Path(config.cache).expanduser()
+        (cache / DIGESTS).mkdir(parents=True, exist_ok=True)
+        if os.access(cache, os.W_OK):
+            return cache
+    raise InputError(f"data.cache={config.cache}: the folder cannot be written; name another one.")
+
+
+def with_known_cache(config: DataConfig) -> DataConfig:
+    """The same data with the default cache, unless its own is a cache already, made by whoever named it.
+
+    A run that came from elsewhere names a folder, too, and nothing is to be written where a stranger says.
+    """
+    known = os.path.isdir(os.path.join(os.path.expanduser(config.cache), DIGESTS))
+    return config if known else dataclasses.replace(config, cache=DataConfig.cache)
 
 
 def _is_complete(folder: Path) -> bool:

@@ -37,12 +37,18 @@ class TaskData:
     batch_size: int = 32
     shortest: int = 16  # rows are padded to this many tokens, or twice, four times ... as many, up to `length`
     pool: int = 50  # batches whose examples are sorted by length before they are cut, so that little is padding
+    choices: int = 0  # the most that an example has, side by side in a row, each of up to `length`; 0: rows are texts
+    nullable: bool = False  # whether a question may have no answer
+    max_question: int = 64  # tokens of a question at most; more are cut off
+    doc_stride: int = 0  # tokens from one window of a context to the next; 0: a third of `length`, as 128 of 384
+    max_answer: int = 30  # tokens of an answer at most
 
     def __post_init__(self):
-        least = dict.fromkeys(("batch_size", "shortest", "pool", "rank", "bottleneck"), 1)
-        for field, number in (least | {"reinitialized": 0, "length": 8}).items():
-            if getattr(self, field) < number:
-                raise InputError(f"data.{field}={getattr(self, field)}: must be at least {number}.")
+        counts = ("batch_size", "shortest", "pool", "max_question", "max_answer", "rank", "bottleneck")
+        least_of = dict.fromkeys(counts, 1) | {"reinitialized": 0, "length": 8, "doc_stride": 0}
+        for field, least in least_of.items():
+            if getattr(self, field) < least:
+                raise InputError(f"data.{field}={getattr(self, field)}: must be at least {least}.")
         if not re.fullmatch(r"last|weighted|(\d|last-[1-9])\d*", self.layers):
             raise InputError(f"data.layers={self.layers}: must be last, a number, as last-4, or weighted.")
         if not self.alpha > 0:
@@ -55,14 +61,19 @@ class TaskData:
 
     @property
     def outputs(self) -> int:
-        """Scores that a head must have: one a class, or the one number."""
-        return len(self.labels) or 1
+        """Scores that a head must have: one a class, or the one number; of what is chosen, one each."""
+        return 1 if self.choices else len(self.labels) or 1
+
+    @property
+    def window_step(self) -> int:
+        """Tokens from one window of a context to the next."""
+        return self.doc_stride or -(-self.length // 3)
 
     @property
     def buckets(self) -> tuple[int, ...]:
         """The lengths that rows are padded to."""
-        doubled, bucket = [], self.shortest
-        while bucket < self.length:
+        doubled, bucket, longest = [], self.shortest, self.length * max(self.choices, 1)
+        while bucket < longest:
             doubled.append(bucket)
             bucket *= 2
-        return (*doubled, self.length)
+        return (*doubled, longest)

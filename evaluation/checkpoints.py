@@ -1,11 +1,14 @@
 """Checkpoints side by side: what each of them is, and the text that all of them can be asked about."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Key
 
 from batch import InputError
 from data.prepare import Prepared, prepare
@@ -13,12 +16,12 @@ from data.shards import Tokens
 from data.tokenizer import AnyTokenizer
 from evaluation.blocks import read_text
 from evaluation.passes import Subject
-from models import build_model
-from models.parameters import initialize
+from models import Model, build_model
+from models.parameters import abstract_params, initialize
 from training.checkpoint import Checkpoints
 from training.config import Experiment
 from training.keys import named_key
-from training.workdir import check_corpus, stored_experiment, stored_identity, stored_tokenizer
+from training.workdir import check_corpus, opened_experiment, stored_identity, stored_tokenizer
 
 Report = Callable[[str], None]
 
@@ -43,10 +46,14 @@ class Checkpoint:
 
     def untrained(self) -> Subject:
         """The same model with the weights that its seed draws."""
-        params = jax.jit(lambda key: initialize(self.subject.model, key))(
-            named_key(self.experiment.seed, "initialization")
-        )
+        params = _drawn(self.subject.model)(named_key(self.experiment.seed, "initialization"))
         return dataclasses.replace(self.subject, params=params)
+
+
+@functools.cache
+def _drawn(model: Model) -> Callable[[Key[Array, ""]], Any]:
+    """The jitted first values of a model, compiled once for all tasks."""
+    return jax.jit(functools.partial(initialize, model))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,12 +66,12 @@ class Text:
 
 def open_checkpoint(workdir: Path, which: str) -> Checkpoint:
     """The checkpoint `which` ("latest", "best" or a step) of a run. Raises InputError where there is none."""
-    experiment, tokenizer = stored_experiment(workdir), stored_tokenizer(workdir)
+    experiment, tokenizer = opened_experiment(workdir), stored_tokenizer(workdir)
     assert tokenizer is not None, "there is an experiment"
     step = Checkpoints(workdir).resolve(which)
-    params = jax.tree.map(jnp.asarray, Checkpoints(workdir).restore_params(step))
     size = tokenizer.vocab.size
     model = build_model(experiment.model, size, precision=experiment.precision, remat=experiment.remat)
+    params = jax.tree.map(jnp.asarray, Checkpoints(workdir).restore_params(step, abstract_params(model)))
     subject = Subject(experiment.model, model, params, experiment.objective, tokenizer.vocab)
     return Checkpoint(workdir, step, experiment, tokenizer, subject)
 

@@ -1,6 +1,7 @@
 """From a pretrained run and a task to runs of fine-tuning, refusing what cannot work before any time is spent on it."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +10,23 @@ from batch import InputError
 from data.task import Adapt, TaskData
 from data.tokenizer import AnyTokenizer
 from finetuning.adaptation import ADAPTATIONS, learned_by
+from finetuning.choosing import encode_choices, encode_questions
 from finetuning.encoding import Encoded, encode_labeled, encode_tagged
+from finetuning.examples import Question
 from finetuning.run import Source, TaskRun
-from finetuning.start import check_reads, start_digest, starting_params, task_model, without_memory
+from finetuning.start import (
+    Answers,
+    check_reads,
+    pretrained_params,
+    start_digest,
+    starting_params,
+    task_model,
+    without_memory,
+)
 from finetuning.stream import HeldOutExamples, TaskStream
-from finetuning.task import Example, Kind, Sets
+from finetuning.task import Kind, Sets
 from finetuning.templates import GPT, Template, template_of
-from objectives import TASK_OBJECTIVES, Objective
+from objectives import TASK_OBJECTIVES, Extraction, Objective
 from objectives.tasks import Visibility
 from training.checkpoint import Checkpoints
 from training.config import Experiment, OptimizerConfig, TrainingConfig
@@ -28,12 +39,17 @@ Arm = Literal["pretrained", "scratch"]
 Fields = Sequence[tuple[str, str]]
 
 DECIDED = (
-    "seed",
-    "optimizer.peak_rate",
-    "init_from",
-    *("data.task", "data.labels", "data.start", "data.folder", "data.adapt", "data.layers"),
+    *("seed", "optimizer.peak_rate", "init_from"),
+    *("data.task", "data.labels", "data.start", "data.folder"),
+    *("data.adapt", "data.layers", "data.choices", "data.nullable"),
 )
 """Fields that flags of the command, or the data, say."""
+
+ALONE = ("training.eval_batches", "mesh.data", "mesh.fsdp", "mesh.tensor")
+"""Fields of pretraining alone."""
+
+QUESTION_LENGTH = 384
+"""Tokens of a question with a window of its context."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,10 +81,15 @@ class Recipe:
 
 
 def open_pretrained(workdir: Path, which: str) -> Pretrained:
-    """The checkpoint `which` ("latest", "best", a step) of a pretrained run. Raises InputError where there is none."""
+    """The checkpoint `which` ("latest", "best", a step) of a pretrained run.
+
+    Raises InputError where there is none, or its files are not as they were written.
+    """
     experiment, tokenizer = stored_experiment(workdir), stored_tokenizer(workdir)
     assert tokenizer is not None, "there is an experiment"
-    return Pretrained(workdir, Checkpoints(workdir).resolve(which), experiment, tokenizer)
+    step = Checkpoints(workdir).resolve(which)
+    pretrained_params(workdir, step)  # before anything is built for them
+    return Pretrained(workdir, step, experiment, tokenizer)
 
 
 def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experiment[TaskData]:
@@ -77,15 +98,21 @@ def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experimen
     Adam's bias is corrected and the rate warms up over a tenth of the steps (Mosbach et al. 2021), then falls to 0
     along a line; after each epoch the dev set is measured. Raises InputError for fields that cannot be set.
     """
-    for name, text in recipe.fields:
-        if name in DECIDED:
-            raise InputError(f"--config.{name}={text}: is said by the flags of this command, or by the data.")
+    check_fields(recipe.fields)
     pretrained, sets = recipe.pretrained, recipe.sets
     source = pretrained.experiment
-    start = "scratch" if arm == "scratch" else start_digest(pretrained.workdir, pretrained.step)
-    data = TaskData(sets.task.name, recipe.folder, sets.labels, start, adapt=recipe.adapt, layers=recipe.layers)
+    data = TaskData(
+        task=sets.task.name,
+        folder=recipe.folder,
+        labels=sets.labels,
+        start="scratch" if arm == "scratch" else start_digest(pretrained.workdir, pretrained.step),
+        adapt=recipe.adapt,
+        layers=recipe.layers,
+        length=min(TaskData.length, source.model.longest_window or TaskData.length),
+    )
+    data = dataclasses.replace(data, **of_kind(recipe))
     data = override(data, inner(recipe.fields, "data."), "data.")
-    epoch = -(-len(sets.train) // data.batch_size)
+    epoch = -(-num_rows(recipe, data) // data.batch_size)
     total = epoch * recipe.epochs
     experiment = Experiment(
         model=without_memory(source.model),
@@ -101,6 +128,38 @@ def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experimen
     return override(experiment, [field for field in recipe.fields if not field[0].startswith("data.")])
 
 
+def of_kind(recipe: Recipe) -> dict[str, Any]:
+    """Fields of the data that the kind of the task says.
+
+    Rows of questions have 384 tokens, as in BERT's release, or as many as the model can read.
+    """
+    sets = recipe.sets
+    if sets.task.kind == "choice":
+        return {"choices": len(sets.labels)}
+    if sets.task.kind == "extraction":
+        longest = recipe.pretrained.experiment.model.longest_window
+        nullable = any(isinstance(each, Question) and each.impossible for each in sets.train)
+        return {"nullable": nullable, "length": min(QUESTION_LENGTH, longest or QUESTION_LENGTH)}
+    return {}
+
+
+def num_rows(recipe: Recipe, data: TaskData) -> int:
+    """Rows of an epoch: one an example, and of questions one a window."""
+    return len(encoded(recipe, "train", data)) if recipe.sets.task.kind == "extraction" else len(recipe.sets.train)
+
+
+def check_fields(fields: Fields) -> None:
+    """Raises InputError for a field that is not set this way, or that would change nothing."""
+    for name, text in fields:
+        if name in DECIDED:
+            raise InputError(f"--config.{name}={text}: is said by the flags of this command, or by the data.")
+        if name in ALONE:
+            raise InputError(
+                f"--config.{name}={text}: is for pretraining; a task is learned on one device, and measured on its "
+                "whole dev set."
+            )
+
+
 def inner(fields: Fields, prefix: str) -> list[tuple[str, str]]:
     """The fields of one group, named as it names them."""
     return [(name.removeprefix(prefix), text) for name, text in fields if name.startswith(prefix)]
@@ -111,26 +170,42 @@ def objective_of(kind: Kind, visibility: Visibility) -> Objective:
     return TASK_OBJECTIVES[kind](visibility)
 
 
-def encode(recipe: Recipe, examples: Sequence[Example], data: TaskData) -> Encoded:
-    """The examples as rows of the model's family."""
-    how = encode_tagged if recipe.sets.task.kind == "tagging" else encode_labeled
-    return how(examples, data.labels, recipe.pretrained.tokenizer, recipe.template, data.length)  # type: ignore[arg-type]
+def encode(recipe: Recipe, examples: Sequence[Any], data: TaskData, *, training: bool = False) -> Encoded:
+    """The examples as rows of the model's family; for training, of questions only what teaches something."""
+    kind, tokenizer, template = recipe.sets.task.kind, recipe.pretrained.tokenizer, recipe.template
+    if kind == "choice":
+        return encode_choices(examples, tokenizer, template, data)
+    if kind == "extraction":
+        return encode_questions(examples, tokenizer, template, data, training=training)
+    how: Any = encode_tagged if kind == "tagging" else encode_labeled
+    return how(examples, data.labels, tokenizer, template, data.length)
+
+
+def encoded(recipe: Recipe, name: str, data: TaskData) -> Encoded:
+    """A set of a recipe as rows, made once for all arms."""
+    return _encoded(recipe, name, dataclasses.replace(data, start="scratch"))
+
+
+@functools.lru_cache(maxsize=8)
+def _encoded(recipe: Recipe, name: str, data: TaskData) -> Encoded:
+    return encode(recipe, recipe.sets.named[name], data, training=name == "train")
 
 
 def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Encoded, dev: Encoded) -> TaskRun:
     """The run of an experiment over encoded sets. Raises InputError where the model cannot read them."""
     data, template, tokenizer = experiment.data, recipe.template, recipe.pretrained.tokenizer
-    adaptation = ADAPTATIONS[data.adapt]
+    objective, kind, adaptation = experiment.objective, recipe.sets.task.kind, ADAPTATIONS[data.adapt]
     check_reads(experiment.model, data, recipe.sets.texts)
     model = task_model(
         experiment.model,
         tokenizer.vocab.size,
         data.outputs,
-        pooled=template.pooled and recipe.sets.task.kind != "tagging",
+        pooled=template.pooled and kind != "tagging",
         precision=experiment.precision,
         remat=experiment.remat,
         frozen=not adaptation.dropout,
         layers=data.layers,
+        answers=Answers(objective.ends, data.nullable) if isinstance(objective, Extraction) else None,
     )
     adaptation.put(model, data)
     pad = tokenizer.vocab.pad or 0

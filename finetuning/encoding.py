@@ -10,19 +10,34 @@ from jaxtyping import Float, Int
 from batch import InputError, Vocab
 from data.tokenizer import AnyTokenizer
 from finetuning.examples import Labeled, Tagged
+from finetuning.spans.passages import Passage
+from finetuning.spans.windows import Window
 from finetuning.task import Example
 from finetuning.templates import Row, Template
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Asked:
+    """Questions, and the windows of their contexts."""
+
+    passages: tuple[Passage, ...]
+    windows: tuple[Window, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Encoded:
-    """Rows, and of each its class, its number or its tags, whichever the task has."""
+    """Rows, and of each its class, its number, its tags or what can be chosen, whichever the task has."""
 
     rows: tuple[Row, ...]
     label: Int[np.ndarray, " n"] | None = None  # -1 where it is not published
     value: Float[np.ndarray, " n"] | None = None  # NaN where it is not published
     tags: tuple[Int[np.ndarray, " _"], ...] | None = None  # of the tokens of each row; -1 where no word is read
     words: tuple[Int[np.ndarray, " _"], ...] | None = None  # where each word is read; -1 where that was cut off
+    places: tuple[Int[np.ndarray, " _"], ...] | None = (
+        None  # of what can be chosen in each row; -1 for what is not there
+    )
+    span: Int[np.ndarray, "n 2"] | None = None  # the slots of `places` that begin and end the answer; -1 if not known
+    asked: Asked | None = None  # of questions, whose windows are the rows
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,23 +1,30 @@
 """Tasks that no leaderboard describes: a training file and a dev file, and where in them texts and labels stand."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from batch import InputError
 from finetuning.examples import Tagged
+from finetuning.formats.choices import ChoiceColumns, read_choices
 from finetuning.formats.conll import read_conll
 from finetuning.formats.conllu import read_conllu
 from finetuning.formats.delimited import Column
 from finetuning.formats.labeled import Columns, read_labeled
 from finetuning.formats.labels import Known, Range, label_set
+from finetuning.formats.squad import read_questions
+from finetuning.metrics.answers_zh import CHINESE
 from finetuning.task import Kind, Sets, Task
 
 TABLES = (".tsv", ".csv", ".jsonl", ".txt")
 WORDS = (".conllu", ".conll", ".tsv", ".txt")
+JSONS = (".json",)
 
 METRICS: dict[Kind, tuple[str, ...]] = {"classification": ("accuracy",), "regression": ("pearson", "spearman")}
+IN_ENGLISH, IN_CHINESE = ("exact", "answer_f1"), ("exact_zh", "answer_f1_zh")
+"""Of answers, as SQuAD's script judges them and as that of CMRC 2018 does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +35,15 @@ class Layout:
     label: str | None = None  # the column of the label or the tag; CoNLL-U's field of it
     train: str | None = None  # the file's name in the folder; None: the one with "train" in its name
     dev: str | None = None
+
+    def choices(self) -> ChoiceColumns:
+        """Where a table keeps a context, its endings and the right one. Raises InputError where that was not told."""
+        if len(self.texts) < 3 or self.label is None:
+            raise InputError(
+                "--text and --label: name the columns of the context and of its endings, and that of the right one's "
+                "index, as in --text=context,ending0,ending1 --label=label, or by number where the file has no header."
+            )
+        return ChoiceColumns(column(self.texts[0]), tuple(map(column, self.texts[1:])), column(self.label))
 
     def columns(self) -> Columns:
         """Where a table keeps its examples. Raises InputError where that was not told."""
@@ -47,7 +63,7 @@ def labeled_sets(kind: Kind, folder: Path, layout: Layout, report: Callable[[str
     learned = read_labeled(train, columns, known, report)
     labels = () if kind == "regression" else label_set((str(each.label) for each in learned), str(train))
     judged = read_labeled(dev, columns, known or labels, report)
-    return Sets(Task(folder.name, kind, METRICS[kind]), labels, learned, judged)
+    return Sets(Task(named(folder), kind, METRICS[kind]), labels, learned, judged)
 
 
 def tagged_sets(folder: Path, layout: Layout, report: Callable[[str], None]) -> Sets:
@@ -59,7 +75,38 @@ def tagged_sets(folder: Path, layout: Layout, report: Callable[[str], None]) -> 
     judged = read_words(dev, layout, None)  # a tag that training lacks is judged, and never predicted
     unseen = sorted({tag for each in judged for tag in each.tags or ()} - set(labels))
     metric = "entity_f1" if are_entities(labels) else "tag_accuracy"
-    return Sets(Task(folder.name, "tagging", (metric,)), (*labels, *unseen), learned, judged)
+    return Sets(Task(named(folder), "tagging", (metric,)), (*labels, *unseen), learned, judged)
+
+
+def choice_sets(
+    columns: ChoiceColumns | None, folder: Path, layout: Layout, report: Callable[[str], None], dev: str = "dev"
+) -> Sets:
+    """A context with several endings each, in columns that are known, or else told; `dev` is in the dev file's name."""
+    if columns is not None and (layout.texts or layout.label is not None):
+        raise InputError("--text and --label: the columns of this task are known; leave them out.")
+    columns = columns or layout.choices()
+    paths = (the_file(folder, name, stem, TABLES) for name, stem in ((layout.train, "train"), (layout.dev, dev)))
+    learned, judged = (read_choices(path, columns, report) for path in paths)
+    labels = tuple(map(str, range(len(columns.endings))))
+    return Sets(Task(named(folder), "choice", ("accuracy",)), labels, learned, judged)
+
+
+def question_sets(metrics: tuple[str, ...] | None, folder: Path, layout: Layout, report: Callable[[str], None]) -> Sets:
+    """Questions about contexts, in SQuAD's JSON; where no metrics are named they are by the language of the answers.
+
+    What is wrong with an answer is told by the question's id: in training it is left out, in the dev set its text is
+    still a reference.
+    """
+    if layout.texts or layout.label is not None:
+        raise InputError("--text and --label: SQuAD's JSON has no columns; leave them out.")
+    train, dev = (the_file(folder, name, stem, JSONS) for name, stem in ((layout.train, "train"), (layout.dev, "dev")))
+    learned = read_questions(train, training=True, report=report)
+    judged = read_questions(dev, training=False, report=report)
+    written = "".join(answer.text for each in judged for answer in each.answers)
+    chinese = 2 * len(re.findall(f"[{CHINESE}]", written)) > len(written)
+    return Sets(
+        Task(named(folder), "extraction", metrics or (IN_CHINESE if chinese else IN_ENGLISH)), (), learned, judged
+    )
 
 
 def read_words(path: Path, layout: Layout, known: Known) -> list[Tagged]:
@@ -74,6 +121,11 @@ def read_words(path: Path, layout: Layout, known: Known) -> list[Tagged]:
     word: Any = column(layout.texts[0]) if layout.texts else 0
     tag: Any = -1 if layout.label is None else column(layout.label)
     return read_conll(path, word, tag, known)
+
+
+def named(folder: Path) -> str:
+    """The name of a task that has none but its folder's."""
+    return folder.resolve().name
 
 
 def are_entities(labels: Sequence[str]) -> bool:

@@ -9,17 +9,17 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
 
 from batch import Batch, Mean, Vocab
 from data.batches import Stream
 from data.task import TaskData
 from data.tokenizer import AnyTokenizer
-from finetuning.scoring import measured, predictions_of, truth_of
+from finetuning.answers import answers_of, measured_answers
+from finetuning.scoring import measured, predictions_of, references_of, truth_of
 from finetuning.stream import HeldOutExamples
 from finetuning.task import Sets
 from models import Model
-from models.parameters import initialize
+from models.parameters import abstract_params
 from objectives import Objective
 from training.config import Experiment
 from training.keys import held_out_key
@@ -29,7 +29,7 @@ from training.state import make_start
 from training.step import make_train_step
 from training.trainable import Programs
 
-Predict = Callable[[Any, Batch], tuple[dict[str, Mean], Float[Array, "B P C"]]]
+Predict = Callable[[Any, Batch], tuple[dict[str, Mean], Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class TaskRun:
     @property
     def shapes(self) -> dict[str, Any]:
         """Shapes and types of all parameters."""
-        return jax.eval_shape(lambda: initialize(self.model, jax.random.key(0)))
+        return abstract_params(self.model)
 
     @property
     def learned(self) -> int:
@@ -89,7 +89,10 @@ class TaskRun:
     def measure(self, programs: Programs, params: Any) -> dict[str, float]:
         """On the dev set: the loss, the task's metrics, their mean as `score`, and 1 less it as `error`."""
         means, scores = predict(programs.evaluate, params, self.dev, self.mesh)
-        labels = self.experiment.data.labels
+        data, labels = self.experiment.data, self.experiment.data.labels
+        if self.sets.task.kind == "extraction":
+            found, references = answers_of(scores, self.dev.examples, data), references_of(self.sets.dev)
+            return {**means, **measured_answers(self.sets.task, found, references, nullable=data.nullable)}
         predicted = predictions_of(scores, self.dev.examples, labels)
         return {**means, **measured(self.sets.task, predicted, truth_of(self.sets.dev, labels))}
 
@@ -99,24 +102,30 @@ class TaskRun:
 
 
 def make_predict(model: Model, objective: Objective, vocab: Vocab, mesh: Mesh | None = None) -> Predict:
-    """The jitted scores of a batch, without dropout, and the loss where labels are known."""
-    graphdef = nnx.graphdef(model)
+    """The jitted scores of a batch, without dropout, and the loss where labels are known.
 
-    def run(params: Any, batch: Batch) -> tuple[dict[str, Mean], Float[Array, "B P C"]]:
+    An objective whose predictions are not made of the model's scores alone says in `read` what they are made of.
+    """
+    graphdef, read = nnx.graphdef(model), getattr(objective, "read", lambda model, output, targets: output.scores)
+
+    def run(params: Any, batch: Batch) -> tuple[dict[str, Mean], Any]:
         inputs, targets = hold_rows(objective.prepare(batch, vocab, held_out_key()), mesh)
         bound = nnx.merge(graphdef, gather_params(params, mesh))
         with layers_hold_rows(mesh):
             output = bound(inputs, None)
         losses, metrics = objective.loss(bound, output, targets)
-        return {**losses, **metrics}, output.scores
+        return {**losses, **metrics}, read(bound, output, targets)
 
     return jax.jit(run)
 
 
 def predict(
     program: Predict, params: Any, stream: HeldOutExamples, mesh: Mesh | None = None
-) -> tuple[dict[str, float], list[Float[np.ndarray, "_ _"]]]:
-    """Means over a set, and the scores of each example [P C], in the order of the set, padding left out."""
+) -> tuple[dict[str, float], list[Any]]:
+    """Means over a set, and the scores of each row [P C], in the order of the set, padding left out.
+
+    Where places are chosen they are what the objective reads of the row.
+    """
     sums: dict[str, Mean] = {}
     scores: list[Any] = [None] * len(stream.examples)
     for step in range(stream.steps_per_epoch):
@@ -125,6 +134,6 @@ def predict(
         means = jax.tree.map(np.float64, means)  # many batches: their sum outgrows float32
         sums = {name: sums[name] + mean if name in sums else mean for name, mean in means.items()}
         for row, example in enumerate(stream.chosen(step)):
-            real = np.flatnonzero(batch.document[row])
-            scores[example] = found[row] if found.shape[1] == 1 else found[row, real]
+            own = jax.tree.map(lambda array, row=row: array[row], found)
+            scores[example] = own if stream.examples.tags is None else own[np.flatnonzero(batch.document[row])]
     return {name: mean.value() for name, mean in sums.items()}, scores

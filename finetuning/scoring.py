@@ -1,19 +1,21 @@
-"""What scores mean: predictions of a task, its metrics, and what the majority class gets."""
+"""What scores mean: predictions of a task and their files, its metrics, and what the majority class gets."""
 
 import collections
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from finetuning.encoding import Encoded
-from finetuning.examples import Labeled, Tagged
+from finetuning.examples import Choice, Labeled, Question, Tagged
+from finetuning.formats.predictions import write_predictions, write_tags
 from finetuning.metrics import METRICS
 from finetuning.task import Example, Sets, Task
 
 Predictions = np.ndarray | list[list[str]]
-"""Classes by number [n], numbers [n], or the tags of each sentence."""
+"""Classes by number [n], numbers [n], or the tags of each sentence; of questions the truth is several answers."""
 
 
 def predictions_of(
@@ -36,11 +38,16 @@ def truth_of(examples: Sequence[Example], labels: tuple[str, ...]) -> Prediction
     tags = [list(each.tags or ()) for each in examples if isinstance(each, Tagged)]
     if tags:
         return tags
-    written = [str(each.label) for each in examples if isinstance(each, Labeled)]
+    written = [str(each.label) for each in examples if isinstance(each, Labeled | Choice)]
     return np.array([labels.index(label) for label in written], np.int64) if labels else np.array(written, np.float64)
 
 
-def measured(task: Task, predicted: Predictions, truth: Predictions) -> dict[str, float]:
+def references_of(examples: Sequence[Example]) -> list[list[str]]:
+    """The published answers of each question; none where it has none."""
+    return [[answer.text for answer in each.answers] for each in examples if isinstance(each, Question)]
+
+
+def measured(task: Task, predicted: Predictions | list[str], truth: Predictions) -> dict[str, float]:
     """Each metric; `score`, their mean; and `error`, what the score lacks of 1, of which the best has the least."""
     values = {name: METRICS[name](predicted, truth) for name in task.metrics}
     score = sum(values.values()) / len(values)
@@ -48,7 +55,11 @@ def measured(task: Task, predicted: Predictions, truth: Predictions) -> dict[str
 
 
 def majority(sets: Sets) -> dict[str, float]:
-    """What the most frequent class, tag or the mean number of the training set gets on the dev set."""
+    """What the most frequent class, tag, answer or the mean number of the training set gets on the dev set."""
+    if sets.task.kind == "extraction":
+        train, dev = references_of(sets.train), references_of(sets.dev)
+        answer = most_frequent([own[0] if own else "" for own in train])
+        return measured(sets.task, [answer] * len(dev), dev)
     train, truth = truth_of(sets.train, sets.labels), truth_of(sets.dev, sets.labels)
     if isinstance(train, list):
         tag = most_frequent([tag for tags in train for tag in tags])
@@ -62,8 +73,14 @@ def most_frequent(values: Sequence[Any]) -> Any:
     return collections.Counter(values).most_common(1)[0][0]
 
 
-def written(predicted: Predictions, labels: tuple[str, ...]) -> list[str]:
-    """Predictions as files say them; the tags of a sentence with spaces between them."""
+def write(folder: Path, sets: Sets, name: str, predicted: Predictions) -> None:
+    """Writes the predictions for a set: conlleval's columns of tags, GLUE's of all else, and what is handed in."""
+    path, examples = folder / f"predictions-{name}.tsv", sets.named[name]
     if isinstance(predicted, list):
-        return [" ".join(tags) for tags in predicted]
-    return [labels[int(each)] if labels else f"{each:.3f}" for each in predicted]
+        write_tags(path, [each for each in examples if isinstance(each, Tagged)], predicted)
+        return
+    names = [each.name for each in examples]
+    cells = [sets.labels[int(each)] if sets.labels else f"{each:.3f}" for each in predicted]
+    write_predictions(path, names, cells)
+    if name in sets.submitted:
+        sets.submitted[name](folder, names, cells)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batch import InputError
-from finetuning.files import Layout, labeled_sets, tagged_sets
+from finetuning.files import IN_CHINESE, IN_ENGLISH, Layout, choice_sets, labeled_sets, question_sets, tagged_sets
 from finetuning.formats import glue
+from finetuning.formats.choices import CODAH, SWAG
 from finetuning.formats.labels import Range
-from finetuning.task import Sets, Task
+from finetuning.task import Sets, Submit, Task
 
 Report = Callable[[str], None]
 
@@ -21,7 +22,13 @@ def read_sets(task: glue.Task, folder: Path, report: Report) -> Sets:
     there = [split.name for split in task.splits if split.name in ("train", judge) or _is_there(folder, split.name)]
     sets = {name: glue.read_glue(folder, task, name, report) for name in there}
     own = Task(task.name, "classification" if labels else "regression", task.metrics)
-    return Sets(own, labels, sets.pop("train"), sets.pop(judge), sets)
+    submitted = {split.name: submit(task, split.name) for split in task.splits if split.prediction}
+    return Sets(own, labels, sets.pop("train"), sets.pop(judge), sets, submitted)
+
+
+def submit(task: glue.Task, split: str) -> Submit:
+    """What writes the file of a test set that GLUE's leaderboard takes."""
+    return lambda folder, names, predictions: glue.write_glue(folder, task, split, names, predictions)
 
 
 def _is_there(folder: Path, split: str) -> bool:
@@ -42,12 +49,27 @@ SOURCES: dict[str, Callable[[Path, Layout, Report], Sets]] = {
     "regression": functools.partial(labeled_sets, "regression"),
     "tagging": tagged_sets,
     **{task.name.lower(): functools.partial(read_published, task) for task in glue.TASKS},
+    "choice": functools.partial(choice_sets, None),
+    "swag": functools.partial(choice_sets, SWAG, dev="val"),
+    "codah": functools.partial(choice_sets, CODAH),
+    "extraction": functools.partial(question_sets, None),
+    "squad": functools.partial(question_sets, IN_ENGLISH),
+    "cmrc2018": functools.partial(question_sets, IN_CHINESE),
 }
-"""What reads the folder of a task, by its name in lower case."""
+"""What reads the folder of a task, by its name."""
 
 
 def open_sets(name: str, folder: Path, layout: Layout, report: Report) -> Sets:
-    """The sets of a task. Raises InputError for a name that no source has, and for what a source refuses."""
-    if name.lower() not in SOURCES:
+    """The sets of a task; upper and lower case, and SST-2 and sst2, are alike.
+
+    Raises InputError for a name that no source has, and for what a source refuses.
+    """
+    found = {plain(each): read for each, read in SOURCES.items()}.get(plain(name))
+    if found is None:
         raise InputError(f"--task={name}: unknown; there are {', '.join(SOURCES)}.")
-    return SOURCES[name.lower()](folder, layout, report)
+    return found(folder, layout, report)
+
+
+def plain(name: str) -> str:
+    """A name as it is looked up."""
+    return name.lower().replace("-", "")

@@ -2,13 +2,14 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx, traverse_util
+from jaxtyping import Array, Float, Key
 
 from batch import InputError
 from data.task import TaskData
@@ -17,18 +18,37 @@ from finetuning.templates import template_of
 from models import Model, ModelConfig, build_model
 from models.features import Features, SideBySide, WeightedSum
 from models.heads import TaskHead
-from models.parameters import TruncatedNormal, initialize
+from models.parameters import Initializer, TruncatedNormal, abstract_params, initialize
+from models.pointer import PointerHead
 from models.precision import Precision
 from models.trunk import Remat
 from training.checkpoint import Checkpoints
 from training.keys import named_key
 from training.manifest import MANIFEST
+from training.workdir import stored_experiment, stored_tokenizer
 
 PRETRAINING = ("head", "pair_head", "query", "bias", "output")
 """Parts of a model that only pretraining reads. A task's has none of them: nothing is decayed that is never learned."""
 
 POOLERS = {"task/pooler/kernel": "pair_head/pooler/kernel", "task/pooler/bias": "pair_head/pooler/bias"}
 """A task's pooler, and what it starts from where the checkpoint has it, as in BERT's release."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a head that finds answers must know; as in the releases it has no dropout of its own."""
+
+    ends: Literal["alone", "given_start"] = "alone"
+    nullable: bool = False
+
+    def head(
+        self, config: ModelConfig, init: Initializer, precision: Precision, read: int | None
+    ) -> TaskHead | PointerHead:
+        """Two scores a token, or XLNet's head, over rows of the width `read`."""
+        dim, how = config.model_dim, {"precision": precision, "read": read}
+        if self.ends == "alone":
+            return TaskHead(dim, 2, init, pooled=False, dropout_rate=0.0, **how)
+        return PointerHead(dim, init, nullable=self.nullable, epsilon=config.epsilon, **how)
 
 
 def task_model(
@@ -41,10 +61,12 @@ def task_model(
     remat: Remat,
     frozen: bool = False,
     layers: str = "last",
+    answers: Answers | None = None,
 ) -> Model:
     """The trunk of a pretrained model and a head of `outputs` scores, under the parameter names of both.
 
-    A frozen trunk has no dropout: its features are the same in every epoch. `layers` says which layers the head reads.
+    `answers` ask for a head that finds them, in place of that. A frozen trunk has no dropout: its features are the same
+    in every epoch. `layers` says which layers the head reads.
     """
     trunk = dataclasses.replace(config, dropout_rate=0.0, attention_dropout_rate=0.0) if frozen else config
     model: Any = build_model(trunk, vocab_size, precision=precision, remat=remat)
@@ -53,18 +75,15 @@ def task_model(
             setattr(model, name, nnx.static(None))
     init = TruncatedNormal(config.initializer_range)
     features = features_of(layers, config)
-    head = TaskHead(
-        config.model_dim,
-        outputs,
-        init,
-        pooled=pooled,
-        dropout_rate=config.dropout_rate,
-        precision=precision,
-        read=None if features is None else features.width,
-    )
-    model.task = nnx.data(head)
+    read = None if features is None else features.width
     if features is not None:
         model.features = nnx.data(features)
+    if answers is not None:
+        model.task = nnx.data(answers.head(config, init, precision, read))
+        return model
+    dim, rate = config.model_dim, config.dropout_rate
+    head = TaskHead(dim, outputs, init, pooled=pooled, dropout_rate=rate, precision=precision, read=read)
+    model.task = nnx.data(head)
     return model
 
 
@@ -103,32 +122,53 @@ def start_digest(workdir: Path, step: int) -> str:
     return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
 
 
+def pretrained_params(workdir: Path, step: int) -> dict[str, Any]:
+    """The parameters of a checkpoint. Raises InputError where its files are damaged, or not of the run's experiment."""
+    experiment, tokenizer = stored_experiment(workdir), stored_tokenizer(workdir)
+    assert tokenizer is not None, "there is an experiment"
+    return Checkpoints(workdir).restore_params(
+        step, abstract_params(build_model(experiment.model, tokenizer.vocab.size))
+    )
+
+
 def starting_params(model: Model, config: ModelConfig, data: TaskData, seed: int, workdir: Path, step: int) -> Any:
     """The checkpoint's parameters, with a head and added parts that the seed draws, and so the layers that begin anew.
 
     Raises InputError where the checkpoint lacks a parameter of the trunk or has it in another shape.
     """
-    drawn = flat(jax.jit(lambda key: initialize(model, key))(named_key(seed, "initialization")))
-    stored = flat(Checkpoints(workdir).restore_params(step))
+    stored = flat(pretrained_params(workdir, step))
     params: dict[str, Any] = {}
-    for name, own in drawn.items():
-        source = POOLERS.get(name, name)
-        found = stored.get(source)
+    fresh: list[str] = []
+    for name, own in flat(abstract_params(model)).items():
+        found = stored.get(POOLERS.get(name, name))
         if found is not None and found.shape == own.shape:
-            again = data.reinitialized if name.startswith("layers/") else 0
-            params[name] = with_new_top(found, own, again) if again else jnp.asarray(found)
+            params[name] = jnp.asarray(found)
+            if data.reinitialized and name.startswith("layers/"):
+                fresh.append(name)
         elif is_added(name):
-            params[name] = own
+            fresh.append(name)
         else:
             there = "is missing" if found is None else f"is {list(found.shape)}, expected {list(own.shape)}"
             raise InputError(f"--workdir={workdir}: {name} {there}; name the workdir of a whole run.")
+    for name, drawn in draw(model, seed, fresh).items():
+        params[name] = with_new_top(params[name], drawn, data.reinitialized) if name in params else drawn
     return traverse_util.unflatten_dict(params, sep="/")
 
 
-def with_new_top(stored: np.ndarray, drawn: jax.Array, layers: int) -> jax.Array:
+def draw(model: Model, seed: int, names: Sequence[str]) -> dict[str, Float[Array, "..."]]:
+    """The initial values of some of a model's parameters, by name: those that a run from the seed begins with."""
+
+    def chosen(key: Key[Array, ""]) -> dict[str, Float[Array, "..."]]:
+        drawn = flat(initialize(model, key))
+        return {name: drawn[name] for name in names}  # what is not asked for, XLA does not compute
+
+    return jax.jit(chosen)(named_key(seed, "initialization"))
+
+
+def with_new_top(stored: Float[Array, "N ..."], drawn: Float[Array, "N ..."], layers: int) -> Float[Array, "N ..."]:
     """Stacked layers, of which the uppermost `layers` are as they were drawn."""
-    kept = len(stored) - min(layers, len(stored))
-    return jnp.concatenate([jnp.asarray(stored[:kept]), drawn[kept:]])
+    kept = len(stored) - layers
+    return jnp.concatenate([stored[:kept], drawn[kept:]])
 
 
 def flat(params: Any) -> dict[str, Any]:
@@ -140,7 +180,8 @@ def check_reads(config: ModelConfig, data: TaskData, texts: int) -> None:
     """Raises InputError where a model cannot read rows so long, or of so many segments."""
     if config.longest_window is not None and data.length > config.longest_window:
         raise InputError(
-            f"data.length={data.length}: exceeds model.max_length={config.longest_window}; shorten the rows."
+            f"data.length={data.length}: exceeds model.max_length={config.longest_window}; set --config.data.length="
+            f"{config.longest_window} or less."
         )
     needed = template_of(config).segments(texts)
     if config.num_segments and config.num_segments < needed:

@@ -98,22 +98,27 @@ def padded(
     size = config.batch_size
     tokens = np.full((size, length), pad, np.int32)
     segments, document = np.zeros_like(tokens), np.zeros_like(tokens)
-    word, tags = np.full_like(tokens, -1), np.full_like(tokens, -1)
+    word, tags, places = (np.full((size, width), -1, np.int32) for width in (length, length, config.choices or length))
     summary, example = np.zeros(size, np.int32), np.zeros(size, np.int32)
     for b, i in enumerate(chosen):
         row = examples.rows[i]
         begin = length - len(row.tokens) if side == "left" else 0
         place = slice(begin, begin + len(row.tokens))
-        tokens[b, place], segments[b, place], document[b, place] = row.tokens, row.segments, 1
+        tokens[b, place], segments[b, place], document[b, place] = row.tokens, row.segments, row.document
         word[b, place] = row.source
         summary[b], example[b] = begin + row.summary, i
         if examples.tags is not None:
             tags[b, place] = examples.tags[i]
+        if examples.places is not None:
+            own = examples.places[i]
+            places[b, : len(own)] = np.where(own < 0, -1, begin + own)
     fill = size - len(chosen)
     told = Task(
         label=None if examples.label is None else np.pad(examples.label[chosen], (0, fill), constant_values=-1),
         value=None if examples.value is None else np.pad(examples.value[chosen], (0, fill), constant_values=np.nan),
         tags=None if examples.tags is None else tags,
+        places=None if examples.places is None else places,
+        span=None if examples.span is None else np.pad(examples.span[chosen], ((0, fill), (0, 0)), constant_values=-1),
     )
     batch = Batch(
         tokens=tokens,

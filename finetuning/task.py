@@ -3,14 +3,17 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 from batch import InputError
-from finetuning.examples import Labeled, Tagged
+from finetuning.examples import Choice, Labeled, Question, Tagged
 
-Kind = Literal["classification", "regression", "tagging"]
-Example = Labeled | Tagged
+Kind = Literal["classification", "regression", "tagging", "choice", "extraction"]
+Example = Labeled | Tagged | Choice | Question
+Submit = Callable[[Path, Sequence[str], Sequence[str]], Any]
+"""Writes into a folder what a leaderboard takes: predictions for examples of these names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +27,18 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sets:
-    """The examples of a task. `labels` are its classes, in the order of their numbers; a regression has none."""
+    """The examples of a task.
+
+    `labels` are its classes, in the order of their numbers: of a choice, the indices of what can be chosen. A
+    regression and the extraction of answers have none.
+    """
 
     task: Task
     labels: tuple[str, ...]
     train: Sequence[Example]
     dev: Sequence[Example]
     others: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)  # predicted too; by name
+    submitted: Mapping[str, Submit] = dataclasses.field(default_factory=dict)  # those of them that a leaderboard judges
 
     def __post_init__(self):
         for name, examples in (("training", self.train), ("dev", self.dev)):
@@ -45,6 +53,11 @@ class Sets:
             )
 
     @functools.cached_property
+    def named(self) -> Mapping[str, Sequence[Example]]:
+        """Every set by its name."""
+        return {"train": self.train, "dev": self.dev, **self.others}
+
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of what is learned from and judged by: names, texts and labels, in their order."""
         hashed = hashlib.sha256(repr((self.task, self.labels)).encode())
@@ -55,12 +68,21 @@ class Sets:
     @functools.cached_property
     def texts(self) -> int:
         """The most texts that an example has."""
-        return max(len(each.texts) if isinstance(each, Labeled) else 1 for each in (*self.train, *self.dev))
+        return max(texts_of(example) for example in (*self.train, *self.dev))
 
 
-def answer(example: Example) -> str | tuple[str, ...] | None:
-    """The label, or the tags, as they are written."""
-    return example.label if isinstance(example, Labeled) else example.tags
+def texts_of(example: Example) -> int:
+    """How many texts a row of the example has."""
+    if isinstance(example, Labeled):
+        return len(example.texts)
+    return 1 if isinstance(example, Tagged) else 2
+
+
+def answer(example: Example) -> str | int | tuple[str, ...] | None:
+    """The label, the tags or the answers, as they are written; None where the set was published without."""
+    if isinstance(example, Question):
+        return tuple(each.text for each in example.answers) if example.answers or example.impossible else None
+    return example.tags if isinstance(example, Tagged) else example.label
 
 
 def unlabeled(example: Example) -> bool:

@@ -27,6 +27,7 @@ class Row:
     segments: Int[np.ndarray, " T"]
     source: Int[np.ndarray, " T"]  # which piece of its text a token is, counted from 0; -1 for specials
     summary: int  # the index at which the row as a whole is read
+    document: Int[np.ndarray, " T"] | int = 1  # as in a batch; choices that stand side by side have one each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Template:
     own_segment: bool = False  # the summary has a segment of its own: 2, or the number of texts where they are more
     pooled: bool = True  # tanh(V h + c) lies between the summary and its scores
     word: Literal["first", "last"] = "first"  # the piece at which a word is read
+    question: Literal["first", "last"] = "first"  # whether a question stands before its context
 
     def row(self, texts: Sequence[Int[np.ndarray, " _"]], length: int, vocab: Vocab) -> Row:
         """The row of an example whose texts are given as pieces, cut to `length` tokens.
@@ -48,7 +50,7 @@ class Template:
         While it is too long, the longest text loses its last piece, of equals the later one. Raises InputError where
         the vocabulary lacks a special, or the specials alone fill the row.
         """
-        room = length - len(self.before) - (len(texts) - 1) * len(self.between) - len(self.after)
+        room = length - self.specials(len(texts))
         if room < len(texts):
             raise InputError(
                 f"data.length={length}: {len(texts)} texts and the special tokens around them need at least "
@@ -74,6 +76,10 @@ class Template:
             segments[summary] = max(2, len(texts))
         return Row(np.array(tokens, np.int32), np.array(segments, np.int32), np.array(source, np.int32), summary)
 
+    def specials(self, texts: int) -> int:
+        """Tokens around and between so many texts."""
+        return len(self.before) + (texts - 1) * len(self.between) + len(self.after)
+
     def segments(self, texts: int) -> int:
         """Segments that so many texts need."""
         return max(2, texts) + 1 if self.own_segment else texts
@@ -82,7 +88,7 @@ class Template:
 # From the left, GPT has seen a word at its last piece; the others are read as in their papers.
 BERT = Template(("cls",), ("sep",), ("sep",), summary="first", pad="right")
 GPT = Template((), ("sep",), ("end",), summary="last", pad="right", pooled=False, word="last")
-XLNET = Template((), ("sep",), ("sep", "cls"), summary="last", pad="left", own_segment=True)
+XLNET = Template((), ("sep",), ("sep", "cls"), summary="last", pad="left", own_segment=True, question="last")
 
 TEMPLATES: dict[type, Template] = {BertConfig: BERT, GptConfig: GPT, XlnetConfig: XLNET}
 

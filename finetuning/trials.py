@@ -4,25 +4,25 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from data.task import TaskData
-from finetuning.build import Arm, Recipe, build_task_run, encode, experiment_of, start_of
-from finetuning.encoding import Encoded
-from finetuning.formats.predictions import write_predictions
+from finetuning.answers import THRESHOLD, answers_of, write_found
+from finetuning.build import Arm, Recipe, build_task_run, encoded, experiment_of, start_of
+from finetuning.kept import settle, write_lean
 from finetuning.run import TaskRun, predict
-from finetuning.scoring import predictions_of, written
+from finetuning.scoring import predictions_of, write
 from finetuning.stream import HeldOutExamples
-from finetuning.task import Example
+from models.parameters import abstract_params
 from training.checkpoint import Checkpoints
 from training.disk import writing
-from training.loop import train
+from training.loop import Diverged, train
+from training.metrics import json_value
 from training.progress import Part, Progress
 from training.trainable import Programs
 from training.workdir import check_identity
@@ -46,32 +46,45 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What the best checkpoint of a trial measured on the dev set."""
+    """What the best checkpoint of a trial measured on the dev set, or that the trial diverged."""
 
     trial: Trial
-    step: int
-    values: Mapping[str, float]
+    step: int | None  # of that checkpoint; None where there is none
+    values: Mapping[str, float]  # NaN where it diverged
+    diverged: str | None = None  # at which step, and what was no longer a number
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """An arm at its best learning rate: the one with the highest mean score on the dev set."""
+    """An arm at one learning rate."""
 
     arm: Arm
     rate: float
     outcomes: tuple[Outcome, ...]
 
+    @property
+    def diverged(self) -> int:
+        """How many seeds did."""
+        return sum(outcome.diverged is not None for outcome in self.outcomes)
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """What the best rate has the most of: seeds that did not diverge, then their mean score on the dev set."""
+        scores = [outcome.values["score"] for outcome in self.outcomes if outcome.diverged is None]
+        return len(scores), statistics.fmean(scores) if scores else 0.0
+
     def values(self, name: str) -> list[float]:
-        """A metric of each seed."""
+        """A metric of each seed; NaN of one that diverged."""
         return [outcome.values[name] for outcome in self.outcomes]
 
     def mean(self, name: str) -> float:
+        """The mean over seeds; NaN where one diverged."""
         return statistics.fmean(self.values(name))
 
     def deviation(self, name: str) -> float:
-        """The standard deviation over seeds; NaN of one seed."""
+        """The standard deviation over seeds; NaN of one seed, and where one diverged."""
         values = self.values(name)
-        return statistics.stdev(values) if len(values) > 1 else math.nan
+        return statistics.stdev(values) if len(values) > 1 and not self.diverged else math.nan
 
 
 def summarize(outcomes: Sequence[Outcome]) -> list[Summary]:
@@ -82,7 +95,7 @@ def summarize(outcomes: Sequence[Outcome]) -> list[Summary]:
         own = [outcome for outcome in outcomes if outcome.trial.arm == arm]
         rates = dict.fromkeys(outcome.trial.rate for outcome in own)
         arms = [Summary(arm, rate, tuple(each for each in own if each.trial.rate == rate)) for rate in rates]
-        found.append(max(arms, key=lambda summary: summary.mean("score")))
+        found.append(max(arms, key=lambda summary: summary.rank))
     return found
 
 
@@ -92,27 +105,30 @@ class Trials:
     def __init__(self, recipe: Recipe, output: Path):
         self.recipe, self.output = recipe, output
         self._programs: dict[float, Programs] = {}
-        self._encoded: dict[tuple[str, int], Encoded] = {}
 
     def run(self, trials: Sequence[Trial]) -> list[Outcome]:
-        """The outcome of each; those that are finished are read. Raises what `training.loop.train` raises."""
+        """The outcome of each; those that are finished are read.
+
+        One that diverges says so, and the others go on. Raises what else `training.loop.train` raises.
+        """
         runs = [self.build(trial) for trial in trials]
         done, outcomes = 0, []
         with Progress(sum(run.experiment.optimizer.total_steps for run in runs), self.output.name) as progress:
             for trial, run in zip(trials, runs, strict=True):
                 label = f"{trial.arm}, rate {trial.rate:g}, seed {trial.seed}"
                 outcome = self.finished(trial) or self.train(trial, run, Part(progress, done, label))
+                settle(self.output / trial.folder)
                 outcomes.append(outcome)
                 done += run.experiment.optimizer.total_steps
-                progress.note(f"{label}: best at step {outcome.step}, {run.note(dict(outcome.values))}")
+                progress.note(f"{label}: {ended(run, outcome)}")
         return outcomes
 
     def build(self, trial: Trial) -> TaskRun:
         """The run of a trial. Raises InputError where its folder holds another one."""
         experiment = experiment_of(self.recipe, trial.arm, trial.rate, trial.seed)
-        train, dev = (self.encoded(name, experiment.data) for name in ("train", "dev"))
+        train, dev = encoded(self.recipe, "train", experiment.data), encoded(self.recipe, "dev", experiment.data)
         run = build_task_run(self.recipe, experiment, train, dev)
-        check_identity(self.output / trial.folder, experiment, run.prepared)
+        check_identity(self.output / trial.folder, experiment, run.prepared, "output")
         return run
 
     def finished(self, trial: Trial) -> Outcome | None:
@@ -121,31 +137,53 @@ class Trials:
             found = json.loads((self.output / trial.folder / RESULT).read_text())
         except FileNotFoundError:
             return None
-        return Outcome(trial, found["step"], found["values"])
+        values = {name: float(value) for name, value in found["values"].items()}
+        return Outcome(trial, found["step"], values, found["diverged"])
 
     def train(self, trial: Trial, run: TaskRun, progress: Part) -> Outcome:
         """Trains, predicts every set with the best checkpoint, and writes down that the trial is finished."""
         folder, programs = self.output / trial.folder, self.programs(trial.rate, run)
         params = None if Checkpoints(folder).steps else start_of(self.recipe, run)
-        train(run, folder, params=params, programs=programs, progress=progress)
-        checkpoints = Checkpoints(folder, least=run.least)
-        best = checkpoints.best
-        step = checkpoints.steps[-1] if best is None else best
-        measured = checkpoints.metrics(step)
-        values = {name: float(measured.get(name, "nan")) for name in ("loss", *self.recipe.sets.task.metrics, "score")}
-        best_params = jax.tree.map(jnp.asarray, checkpoints.restore_params(step))
-        for name, examples in {"dev": self.recipe.sets.dev, **self.recipe.sets.others}.items():
-            predicted = self.predict(run, programs, best_params, examples)
-            write_predictions(folder / f"predictions-{name}.tsv", [each.name for each in examples], predicted)
-        write_whole(folder / RESULT, json.dumps({"step": step, "values": values}, indent=2) + "\n")
-        return Outcome(trial, step, values)
+        try:
+            train(run, folder, params=params, programs=programs, progress=progress)
+            outcome = self.judged(trial, run, programs)
+        except Diverged as error:
+            shutil.rmtree(Checkpoints(folder).folder, ignore_errors=True)
+            outcome = Outcome(trial, None, dict.fromkeys(self.measured, math.nan), error.found)
+        told = {name: json_value(value) for name, value in outcome.values.items()}
+        result = {"step": outcome.step, "values": told, "diverged": outcome.diverged}
+        write_whole(folder / RESULT, json.dumps(result, indent=2) + "\n")
+        return outcome
 
-    def predict(self, run: TaskRun, programs: Programs, params: Any, examples: Sequence[Example]) -> list[str]:
-        """The predictions for a set, as files say them."""
-        data, dev = run.experiment.data, run.dev
-        encoded = dev.examples if examples is run.sets.dev else encode(self.recipe, examples, data)
-        _, scores = predict(programs.evaluate, params, HeldOutExamples(data, encoded, dev.pad_side, dev.pad), run.mesh)
-        return written(predictions_of(scores, encoded, data.labels), data.labels)
+    def judged(self, trial: Trial, run: TaskRun, programs: Programs) -> Outcome:
+        """What the best checkpoint of a trial measured; it predicts every set, and its parameters are kept."""
+        folder = self.output / trial.folder
+        checkpoints = Checkpoints(folder, least=run.least)
+        step = checkpoints.resolve("best")
+        params, measured = checkpoints.restore_params(step, abstract_params(run.model)), checkpoints.metrics(step)
+        names = (*self.measured, *({THRESHOLD} & measured.keys()))
+        placed = jax.device_put(params)
+        for name in ("dev", *self.recipe.sets.others):
+            predicted = self.predict(run, programs, placed, name)
+            if run.sets.task.kind == "extraction":
+                write_found(folder, name, predicted, measured.get(THRESHOLD))
+            else:
+                write(folder, self.recipe.sets, name, predicted)
+        write_lean(folder, step, params)
+        return Outcome(trial, step, {name: float(measured[name]) for name in names})
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of what is told of a trial."""
+        return "loss", *self.recipe.sets.task.metrics, "score"
+
+    def predict(self, run: TaskRun, programs: Programs, params: Any, name: str) -> Any:
+        """The predictions for a set; of questions, all that is known of their answers."""
+        data, dev, rows = run.experiment.data, run.dev, encoded(self.recipe, name, run.experiment.data)
+        _, scores = predict(programs.evaluate, params, HeldOutExamples(data, rows, dev.pad_side, dev.pad), run.mesh)
+        if run.sets.task.kind == "extraction":
+            return answers_of(scores, rows, data)
+        return predictions_of(scores, rows, data.labels)
 
     def programs(self, rate: float, run: TaskRun) -> Programs:
         """What is compiled for a learning rate: seeds and arms differ in values alone."""
@@ -153,12 +191,12 @@ class Trials:
             self._programs[rate] = run.programs()
         return self._programs[rate]
 
-    def encoded(self, name: str, data: TaskData) -> Encoded:
-        """A set as rows, the same for all arms."""
-        key = name, data.length
-        if key not in self._encoded:
-            self._encoded[key] = encode(self.recipe, getattr(self.recipe.sets, name), data)
-        return self._encoded[key]
+
+def ended(run: TaskRun, outcome: Outcome) -> str:
+    """How a trial ended, for people."""
+    if outcome.diverged is not None:
+        return f"diverged, {outcome.diverged}"
+    return f"best at step {outcome.step}, {run.note(dict(outcome.values))}"
 
 
 def write_whole(path: Path, text: str) -> None:

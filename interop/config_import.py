@@ -69,8 +69,8 @@ def _model(family: Family, values: Mapping[str, Any], names: set[str]) -> ModelC
         raise InputError(f"config.json: {needed[0]} is missing; give the complete file.")
     field, default = family.activation
     activation = values.get(field) or default
-    activation = SYNONYMS.get(activation, activation)
-    if activation not in ACTIVATIONS:
+    activation = SYNONYMS.get(str(activation), activation)
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise InputError(f"config.json: {field}={activation}: not one of {', '.join(ACTIVATIONS)}.")
     fields["activation"] = ACTIVATIONS[activation]
     fields["tied"] = bool(values.get("tie_word_embeddings", True))

@@ -1,5 +1,6 @@
 """A Hugging Face folder as what a workdir needs: an experiment, parameters and a tokenizer."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ def import_folder(folder: Path, fields: Sequence[tuple[str, str]] = (), *, allow
 
     Raises InputError, before anything is written, for whatever does not fit together.
     """
+    _check_files(folder)
     values, tensors = read_config(folder), read_tensors(folder)
     vocab_size = values.get("vocab_size")
     if not isinstance(vocab_size, int) or vocab_size < 1:
@@ -51,6 +53,14 @@ def import_folder(folder: Path, fields: Sequence[tuple[str, str]] = (), *, allow
     check_fit(experiment)
     params, notes = to_params(tensors, experiment.model, vocab_size, allow=allow, seed=experiment.seed)
     return Imported(experiment, params, tokenizer, notes)
+
+
+def _check_files(folder: Path) -> None:
+    """Raises InputError where a folder holds a pipe or a device, or a link to one, which would be read for ever."""
+    with contextlib.suppress(OSError):  # there is no folder, or it cannot be read: the first file says so
+        for file in sorted(folder.iterdir()):
+            if not (file.is_file() or file.is_dir()):
+                raise InputError(f"--from_hf: {file} is neither a file nor a folder; remove it.")
 
 
 def _remembered(folder: Path, values: dict[str, Any], tokenizer: AnyTokenizer) -> Experiment | None:

@@ -23,14 +23,28 @@ def attend(
     key: Key[Array, ""] | None,
     precision: Precision,
 ) -> tuple[Float[Array, "B T H K"], Float[Array, "B H T S"]]:
-    """The mean of the visible values under softmax(scores), and the weights (before dropout).
+    """The mean of the visible values under softmax(scores), and the weights (before dropout)."""
+    weights = softmax(scores, mask)
+    return contract("bhts,bshk->bthk", dropout(weights, rate, key), value, precision), weights
+
+
+@jax.custom_jvp
+def softmax(scores: Float[Array, "B H T S"], mask: Bool[Array, "B 1 T S"]) -> Float[Array, "B H T S"]:
+    """Softmax over what each query sees.
 
     A query that sees nothing gets zeros. The originals add -1e30 to what is hidden, which makes such a query attend
     to everything that it must not see.
     """
     weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min), axis=-1)
-    weights = jnp.where(mask, weights, 0.0)
-    return contract("bhts,bshk->bthk", dropout(weights, rate, key), value, precision), weights
+    return jnp.where(mask, weights, 0.0)
+
+
+@softmax.defjvp
+def _(primals, tangents):
+    """Dw = w (ds - sum(w ds)): what is hidden has w = 0, so the mask need not be known again."""
+    weights = softmax(*primals)
+    moved = weights * tangents[0]
+    return weights, moved - weights * moved.sum(axis=-1, keepdims=True)
 
 
 @struct.dataclass(kw_only=True)

@@ -84,7 +84,8 @@ def path_key(key: Key[Array, ""], path: tuple[Any, ...]) -> Key[Array, ""]:
 
 def abstract_params(model: Any) -> dict[str, Any]:
     """Shape and type of each of a model's parameters, nested as `initialize` nests their values."""
-    return jax.eval_shape(lambda: initialize(model, jax.random.key(0)))
+    flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
+    return traverse_util.unflatten_dict({tuple(map(str, path)): variable.get_value() for path, variable in flat})
 
 
 def initialize(model: Any, key: Key[Array, ""]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from models.factored import Factored, frequencies, waves
 from models.layers import Linear, over_rms
 from models.parameters import Initializer, parameter
 from models.precision import Precision, contract
+from models.shift import by_key
 
 
 def sinusoids(farthest: int, nearest: int, dim: int, clamp: int = 0) -> Float[Array, "R D"]:
@@ -20,24 +21,6 @@ def sinusoids(farthest: int, nearest: int, dim: int, clamp: int = 0) -> Float[Ar
     distance = np.arange(farthest, nearest - 1, -1)
     distance = np.clip(distance, -clamp, clamp) if clamp else distance
     return jnp.asarray(waves(distance, frequencies(dim)), jnp.float32)
-
-
-def relative_shift(x: Float[Array, "B H L R"], num_keys: int) -> Float[Array, "B H L S"]:
-    """From scores by distance to scores by key, for the queries 0, ..., L - 1: out[i, j] = x[i, L - i + j].
-
-    The reshape skews row i by i places without a gather (Dai et al. 2019, appendix B).
-    """
-    batch, heads, length, distances = x.shape
-    skewed = x.reshape(batch, heads, distances, length)[:, :, 1:]
-    return skewed.reshape(batch, heads, length, distances - 1)[..., :num_keys]
-
-
-def shift_to(
-    x: Float[Array, "B H P R"], positions: Int[Array, "B P"], length: int, num_keys: int
-) -> Float[Array, "B H P S"]:
-    """The same for queries that stand at `positions`: out[p, j] = x[p, L - positions[p] + j]."""
-    index = length - positions[:, :, None] + jnp.arange(num_keys)[None, None]
-    return jnp.take_along_axis(x, index[:, None], axis=3)
 
 
 @struct.dataclass(kw_only=True)
@@ -55,11 +38,7 @@ class Shifted:
         by_row = self.projected(distance)
         spec = "bthk,rhk->bhtr" if by_row.ndim == 3 else "bthk,brhk->bhtr"
         scores = contract(spec, query, by_row, distance.precision)
-        shifted = relative_shift(scores[:, :, :length], num_keys)
-        if scores.shape[2] == length:
-            return shifted
-        asked = shift_to(scores[:, :, length:], self.predict, length, num_keys)
-        return jnp.concatenate([shifted, asked], axis=2)
+        return by_key(scores, self.predict, length, num_keys)
 
     def projected(self, distance: Linear) -> Float[Array, "R H K"] | Float[Array, "B R H K"]:
         """The vectors r of all distances; of each row, where rows differ in direction or in what was dropped."""

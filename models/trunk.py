@@ -18,6 +18,12 @@ Remat = Literal["none", "cheap", "all"]
 """What the backward pass computes again instead of keeping it: nothing; all but the projections (attention weights,
 norms, activations: quadratic in memory, or cheap); or whole layers, of which only the inputs are kept."""
 
+UNROLLED = 4
+"""A trunk that keeps everything and has no more layers than this is laid out without a loop: what a layer leaves for
+the backward pass need then not be copied onto a stack and off it, a seventh of a step on a CPU (docs/findings.md).
+More layers would take longer to compile. And where something is to be computed again, the loop has to stay: without
+one XLA finds that it has been computed already, and keeps it."""
+
 KEPT = {"cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "all": None}
 
 
@@ -72,7 +78,7 @@ def scan_layers(
     key: Key[Array, ""] | None,
     remat: Remat,
 ) -> tuple[Any, Any]:
-    """Runs `body(carry, per_layer[i], key_i)` over the layers: one compiled body, whatever the depth."""
+    """Runs `body(carry, per_layer[i], key_i)` over the layers: one compiled body, whatever the depth, but for few."""
 
     def step(carry, xs):
         inputs, index = xs
@@ -82,4 +88,5 @@ def scan_layers(
     if remat != "none":
         step = jax.checkpoint(step, prevent_cse=False, policy=KEPT[remat])
     num_layers = len(jax.tree.leaves(per_layer)[0])
-    return jax.lax.scan(step, carry, (per_layer, jnp.arange(num_layers)))
+    unroll = num_layers if remat == "none" and num_layers <= UNROLLED else 1
+    return jax.lax.scan(step, carry, (per_layer, jnp.arange(num_layers)), unroll=unroll)

@@ -8,6 +8,7 @@ from objectives.masked import MaskedLm
 from objectives.mixture import Mixture
 from objectives.mntp import MaskedNextToken
 from objectives.permutation import PermutationLm, any_order_lm
+from objectives.pointing import Extraction, MultipleChoice
 from objectives.prefix import PrefixLm
 from objectives.staged import Staged
 from objectives.tasks import Classification, Regression, Tagging
@@ -24,7 +25,13 @@ OBJECTIVES = {
 }
 """Of pretraining: what a model learns from text alone."""
 
-TASK_OBJECTIVES = {"classification": Classification, "regression": Regression, "tagging": Tagging}
+TASK_OBJECTIVES = {
+    "classification": Classification,
+    "regression": Regression,
+    "tagging": Tagging,
+    "choice": MultipleChoice,
+    "extraction": Extraction,
+}
 """Of fine-tuning: what a model with a task head learns from labels."""
 
 __all__ = [
@@ -34,10 +41,12 @@ __all__ = [
     "CausalLm",
     "Classification",
     "Composite",
+    "Extraction",
     "MaskedDiffusion",
     "MaskedLm",
     "MaskedNextToken",
     "Mixture",
+    "MultipleChoice",
     "Objective",
     "PermutationLm",
     "PrefixLm",

@@ -56,7 +56,7 @@ EXHIBITS = (
         "shift_drops_the_last_row",
         "The relative shift drops the last row of the skewed scores instead of the first.",
         thread("labmlai/annotated_deep_learning_paper_implementations", 185),
-        "models.relative.relative_shift",
+        "models.shift.relative_shift",
         "test_relative.py::test_the_shift_equals_a_gather_by_distance",
     ),
     Exhibit(

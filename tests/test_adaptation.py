@@ -19,23 +19,23 @@ from batch import InputError, Inputs
 from data.task import TaskData
 from finetuning import sources
 from finetuning.adaptation import ADAPTATIONS
-from finetuning.build import Pretrained, Recipe, build_task_run, encode, experiment_of
+from finetuning.build import Pretrained, Recipe, build_task_run, encoded, experiment_of
 from finetuning.encoding import encode_labeled
 from finetuning.rates import rates_of
 from finetuning.run import TaskRun, make_predict
 from finetuning.scoring import majority
-from finetuning.start import features_of, num_task_parameters, task_model, without_memory
+from finetuning.start import features_of, num_task_parameters, pretrained_params, task_model, without_memory
 from finetuning.stream import padded
 from finetuning.templates import template_of
 from models import BertConfig
 from models.adapters import Adapter
+from models.pointer import num_pointer_parameters
 from objectives import Classification
 from training.checkpoint import Checkpoints
 from training.config import Experiment
 from training.keys import held_out_key
-from training.loop import train
 from training.sharding import param_name, param_specs
-from training.state import TrainState
+from training.state import TrainState, abstract_state
 
 VOCAB, SETS, TAGS = tasks.TOKENIZER.vocab, tasks.classification(), tasks.tagging()
 DATA = TaskData(task="yesno", labels=("no", "yes"), length=40, batch_size=4, shortest=40)
@@ -59,10 +59,11 @@ class Reader(NamedTuple):
 
 @functools.cache
 def reader(family, adapt, layers="last") -> Reader:
+    """Layers as they were pretrained are scanned, adapted ones laid out (`models.trunk.UNROLLED`): a test has both."""
     data = dataclasses.replace(DATA, adapt=adapt, layers=layers, **FIELDS.get(adapt, {}))
     config, template = without_memory(tasks.CONFIGS[family]), template_of(tasks.CONFIGS[family])
-    how: Any = {"pooled": template.pooled, "precision": "float32", "remat": "cheap", "frozen": True, "layers": layers}
-    model = task_model(config, VOCAB.size, 2, **how)
+    how: Any = {"pooled": template.pooled, "precision": "float32", "frozen": True, "layers": layers}
+    model = task_model(config, VOCAB.size, 2, **how, remat="cheap" if adapt == "full" else "none")
     ADAPTATIONS[adapt].put(model, data)
     examples = encode_labeled(tasks.sentences(4, 0), data.labels, tasks.TOKENIZER, template, data.length)
     batch = padded(data, examples, np.arange(4), 0, template.pad, VOCAB.pad)
@@ -73,13 +74,14 @@ def reader(family, adapt, layers="last") -> Reader:
         with commands.quick():
             return np.asarray(program(traverse_util.unflatten_dict(params, sep="/"), batch)[1])[:, 0]
 
-    values = {"/".join(map(str, path)): drawn(each) for path, each in nnx.to_flat_state(nnx.state(model))}
-    return Reader(model, objective.prepare(batch, VOCAB, held_out_key())[0], scores, values)
+    return Reader(model, objective.prepare(batch, VOCAB, held_out_key())[0], scores, drawn(model))
 
 
-def drawn(variable):
-    """The value that a parameter starts from."""
-    return variable.get_metadata()["initializer"](jax.random.key(0), variable.get_value().shape)
+def drawn(model):
+    """The values that parameters start from."""
+    flat = {"/".join(map(str, path)): each for path, each in nnx.to_flat_state(nnx.state(model))}
+    shapes = {name: (each.get_metadata()["initializer"], each.get_value().shape) for name, each in flat.items()}
+    return {name: initializer(jax.random.key(0), shape) for name, (initializer, shape) in shapes.items()}
 
 
 def redrawn(params, seed):
@@ -94,7 +96,7 @@ def loud(family):
     return redrawn(reader(family, "full").drawn, 0)
 
 
-PUT = [("bert", "lora"), ("bert", "adapters"), ("gpt", "adapters"), ("xlnet", "adapters")]
+PUT = [("xlnet", "lora"), ("bert", "adapters"), ("gpt", "adapters")]
 
 
 @pytest.mark.parametrize(("family", "adapt"), PUT)
@@ -108,7 +110,7 @@ def test_an_adapted_model_starts_as_the_pretrained_one(family, adapt):
     assert param_specs(own.drawn).keys() == own.drawn.keys(), "a mesh knows where each lies"
 
 
-def test_an_update_of_low_rank_is_that_of_the_kernel(family="bert"):
+def test_an_update_of_low_rank_is_that_of_the_kernel(family="xlnet"):
     """W + (alpha / r) A B in place of W, in a model that knows nothing of updates."""
     rng, own, merged = np.random.default_rng(1), reader(family, "lora"), dict(loud(family))
     added = {name: rng.normal(size=own.drawn[name].shape) / 2 for name in sorted(own.drawn.keys() - merged.keys())}
@@ -131,7 +133,6 @@ def test_an_update_of_low_rank_is_that_of_the_kernel(family="bert"):
         ("bert", "mlp", "mlp/down"),
         ("gpt", "attention", "attention/out"),
         ("gpt", "mlp", "mlp/down"),
-        ("xlnet", "mlp", "mlp/down"),
     ],
 )
 def test_an_adapter_stands_between_a_part_and_the_sum(family, part, bias):
@@ -169,7 +170,6 @@ def rows(family):
 
 
 READ = {
-    "2": lambda rows, params: rows[2],
     "last-2": lambda rows, params: np.concatenate([rows[1], rows[2]], axis=-1),
     "weighted": lambda rows, params: (
         params["features/scale"]
@@ -179,10 +179,7 @@ READ = {
 }
 
 
-@pytest.mark.parametrize(
-    ("family", "layers"),
-    [("gpt", "2"), ("gpt", "last-2"), ("xlnet", "weighted")],
-)
+@pytest.mark.parametrize(("family", "layers"), [("gpt", "last-2"), ("xlnet", "weighted")])
 def test_a_head_reads_the_layers_that_it_is_told_to(family, layers):
     own = reader(family, "frozen", layers)
     params = redrawn(own.drawn, 1)
@@ -209,33 +206,46 @@ class Trained(NamedTuple):
     last: dict[str, float]
 
 
-def recipe(family, adapt, epochs=40):
-    quick = {"length": 40, "batch_size": 8, "shortest": 40, **FIELDS.get(adapt, {})}
+TAUGHT = {"lora": tasks.choice(), "adapters": tasks.extraction(nullable=True), "frozen": TAGS}
+"""What is drawn and frozen tells letters apart, but hardly texts."""
+
+QUICK: dict[str, dict[str, Any]] = {
+    "classification": {"length": 40, "shortest": 40},
+    "tagging": {"length": 40, "shortest": 40},
+    "choice": {"length": 24, "shortest": 72},
+    "extraction": {"length": 64, "shortest": 64},
+}
+
+
+def recipe(family, adapt, sets=SETS, epochs=40, layers="last", **others):
     experiment = Experiment(tasks.CONFIGS[family], tasks.OBJECTIVES[family])
     pretrained = Pretrained(Path("none"), 0, experiment, tasks.TOKENIZER)
-    told = [(f"data.{name}", str(value)) for name, value in quick.items()]
-    # What is drawn and frozen tells letters apart, but hardly texts.
-    sets, layers = (TAGS, "weighted") if adapt == "frozen" else (SETS, "last")
+    quick = {"batch_size": 8, **QUICK[sets.task.kind], **FIELDS.get(adapt, {})}
+    fields = {f"data.{name}": value for name, value in quick.items()} | others
+    told = [(name, str(value)) for name, value in fields.items()]
     return Recipe(pretrained, sets, epochs=epochs, adapt=adapt, fields=told, layers=layers)
 
 
 def run_of(own):
     experiment = experiment_of(own, "scratch", 1e-2, 0)
-    sets = (own.sets.train, own.sets.dev)
-    return build_task_run(own, experiment, *(encode(own, each, experiment.data) for each in sets))
+    return build_task_run(own, experiment, *(encoded(own, name, experiment.data) for name in ("train", "dev")))
 
 
 @functools.cache
 def trained(family, adapt) -> Trained:
-    run = run_of(recipe(family, adapt))
+    run = run_of(recipe(family, adapt, TAUGHT[adapt], layers="weighted" if adapt == "frozen" else "last"))
     with commands.quick():
         programs = run.programs()
-        state = programs.start(0)
-        before = {name: np.array(value) for name, value in leaves(state.params).items()}
+        state = programs.start(traverse_util.unflatten_dict(drawn(run.model), sep="/"))
+        before = bits(state.params)
         first = run.measure(programs, state.params)
         for step in range(run.experiment.optimizer.total_steps):
             state, _ = programs.step(state, run.train.batch(step), 0)
         return Trained(run, before, state, first, run.measure(programs, state.params))
+
+
+def bits(params):
+    return {name: np.array(value) for name, value in leaves(params).items()}
 
 
 def learned_names(adapt, names):
@@ -265,7 +275,8 @@ def test_as_many_numbers_are_learned_as_the_formula_says(family, adapt):
         "adapters": 2 * LAYERS * (2 * DIM * WIDTH + WIDTH + DIM) + norms * 2 * DIM,
         "frozen": LAYERS + 2,
     }[adapt]
-    head = num_task_parameters(DIM, 2, pooled=family != "gpt")
+    outputs = {"lora": 1, "adapters": 2, "frozen": 2}[adapt]  # a choice, the start and the end of an answer, two tags
+    head = num_task_parameters(DIM, outputs, pooled=family != "gpt")
     own = trained(family, adapt)
     assert own.run.learned == inside + head == sum(own.before[name].size for name in learned_names(adapt, own.before))
 
@@ -287,7 +298,7 @@ def test_the_command_counts_and_its_checkpoint_holds_the_pretrained_parameters_a
     head, inside = num_task_parameters(DIM, 2, pooled=False), 4 * LAYERS * 2 * DIM
     assert f" {inside + head:,} of " in done.out and f" {head:,} of them of the head" in done.out
     folder = workdir / "finetune" / "yesno-lora" / "pretrained" / "rate-0.003" / "seed-0"
-    stored, pretrained = commands.stored(folder), leaves(Checkpoints(workdir).restore_params(0))
+    stored, pretrained = commands.stored(folder), leaves(pretrained_params(workdir, 0))
     params = {name.removeprefix("params/"): leaf for name, leaf in stored.items() if name.startswith("params/")}
     for name, leaf in params.items():
         added = name.startswith("task/") or "/update/" in name
@@ -295,23 +306,13 @@ def test_the_command_counts_and_its_checkpoint_holds_the_pretrained_parameters_a
     assert len(params) == len(pretrained) + 4 + 2
 
 
-def bits(params):
-    return {name: np.array(value) for name, value in leaves(params).items()}
-
-
-@functools.cache
-def gradual():
-    """A run of two epochs: what is outside of the layers never has its turn."""
-    run = run_of(recipe("xlnet", "gradual", epochs=2))
-    with commands.quick():
-        return run, run.programs()
-
-
 def test_layers_wait_for_their_turn_from_the_top_down_and_keep_every_bit_until_then():
-    run, programs = gradual()
+    """In two epochs, in which what is outside of the layers never has its turn."""
+    run = run_of(recipe("xlnet", "gradual", epochs=2, remat="none"))
     start = {name: np.array(value) for name, value in redrawn(leaves(run.shapes), 0).items()}
     start["tokens/table"][5] = start["layers/mlp/up/kernel"][0] = -0.0  # which 0 may not become
     with commands.quick():
+        programs = run.programs()
         state = programs.start(traverse_util.unflatten_dict(start, sep="/"))
         for step in range(LAYERS * EPOCH):
             before = bits(state.params)
@@ -336,21 +337,56 @@ def test_what_never_has_its_turn_is_not_counted_and_has_no_moments(epochs):
     assert with_moments == {name for name in sizes if epochs > LAYERS or name.startswith(("layers/", "task/"))}
 
 
-def test_an_interrupted_run_ends_as_one_that_was_left_alone(tmp_path):
-    class Stop(Exception):
-        pass
+def test_moments_of_what_is_learned_come_back_from_a_checkpoint(tmp_path):
+    own = trained("bert", "lora")
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(200, own.state)
+    _, state = Checkpoints(tmp_path).restore(abstract_state(own.run.model, own.run.optimizer, 8))
+    jax.tree.map(np.testing.assert_array_equal, state, own.state)
 
-    def stop(done):
-        if done == 7:
-            raise Stop
 
-    run, programs = gradual()
-    with commands.quick():
-        train(run, tmp_path / "one", programs=programs)
-        with pytest.raises(Stop):
-            train(run, tmp_path / "other", programs=programs, before_step=stop)
-        train(run, tmp_path / "other", programs=programs)
-    commands.assert_same_run(tmp_path / "one", tmp_path / "other")
+WIDE = [("bert", tasks.choice(), {}), ("xlnet", tasks.extraction(nullable=True), {"objective.ends": "given_start"})]
+
+
+@pytest.mark.parametrize(("family", "sets", "fields"), WIDE)
+def test_a_head_that_weighs_one_of_two_layers_by_zero_is_that_of_the_other(family, sets, fields):
+    """Also one that chooses, and one that finds answers: it reads both where a row may start and what stands there."""
+    narrow, wide = (run_of(recipe(family, "frozen", sets, layers=layers, **fields)) for layers in ("last", "last-2"))
+    shapes, start = leaves(wide.shapes), redrawn(leaves(narrow.shapes), 0)
+    batch, found = narrow.dev.batch(0), {}
+    for run in (narrow, wide):
+        own = {name: beside_zeros(value, shapes[name].shape) if run is wide else value for name, value in start.items()}
+        program = make_predict(run.model, run.experiment.objective, VOCAB)
+        with commands.quick():
+            found[run] = program(traverse_util.unflatten_dict(own, sep="/"), batch)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, found[wide], found[narrow])
+    size = sum(leaf.size for name, leaf in shapes.items() if name.startswith("task/"))
+    if fields:
+        assert size == num_pointer_parameters(DIM, nullable=True, side_by_side=2)
+    else:
+        assert size == num_task_parameters(DIM, 1, pooled=True, side_by_side=2)
+
+
+def beside_zeros(kernel, shape):
+    """A kernel that gives no weight to the lower of two layers, in every part of its input that reads both."""
+    if kernel.shape == shape:
+        return kernel
+    parts = np.asarray(kernel).reshape(-1, 1, DIM, kernel.shape[-1])
+    return np.concatenate([np.zeros_like(parts), parts], axis=1).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("adapt", "family", "sets", "fields"),
+    [("bias", *WIDE[0]), ("gradual", *WIDE[1]), ("lora", *WIDE[1])],
+)
+def test_choices_and_answers_are_adapted_in_other_ways_too(adapt, family, sets, fields):
+    """Traced, not run: every shape fits."""
+    run = run_of(recipe(family, adapt, sets, **fields))
+    state = abstract_state(run.model, run.optimizer, run.experiment.data.batch_size)
+    programs, batch = run.programs(), run.train.batch(0)
+    after, means = jax.eval_shape(lambda state: programs.step(state, batch, 0), state)
+    assert jax.tree.structure(after) == jax.tree.structure(state) and "loss" in means
 
 
 def test_what_is_small_learns_faster_by_default_and_a_field_of_another_adaptation_is_refused():
@@ -371,3 +407,5 @@ def test_what_is_small_learns_faster_by_default_and_a_field_of_another_adaptatio
     for layers in ("3", "last-3"):
         with pytest.raises(InputError, match=f"--layers={layers}: the model has 2 layers; name one of them, or 0"):
             features_of(layers, tasks.CONFIGS["bert"])
+    read = [features_of(layers, tasks.CONFIGS["bert"]) for layers in ("last", "0", "2", "last-1", "last-2")]
+    assert [each and each.chosen for each in read] == [None, (0,), (2,), (2,), (1, 2)]

@@ -1,6 +1,7 @@
 """The commands end to end: what they print, what they write, and that what they print is true."""
 
 import importlib
+import itertools
 import json
 import re
 
@@ -8,6 +9,9 @@ import pytest
 from absl import flags
 
 import commands
+from ablation import existing, study
+from ablation.choices import cloze_tokens, cloze_words
+from ablation.yardsticks import likelihood
 from training.checkpoint import Checkpoints
 from training.config import from_dict
 
@@ -171,7 +175,13 @@ def test_the_demo_table_is_markdown_whose_columns_align():
     ]
 
 
-def test_the_demo_trains_three_models_on_the_same_tokens_and_prints_one_table(tmp_path):
+def test_the_demo_trains_three_models_on_the_same_tokens_and_prints_one_table(tmp_path, monkeypatch):
+    names = lambda yardsticks: [metric.name for each in yardsticks for metric in each.metrics]  # noqa: E731
+    few = (likelihood(positions=2, blocks=8), cloze_words(8), cloze_tokens(8))
+    metrics = names(few)
+    assert metrics == names(existing.YARDSTICKS), "it is asked the same, of fewer items"
+    monkeypatch.setattr(existing, "YARDSTICKS", few)
+    monkeypatch.setattr(study, "ITEMS", 8)
     done = commands.run("demo.py", "--steps=2", f"--workdir={tmp_path}")
     assert done.code == 0, done.err
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.out.splitlines() if line[:1] == "|"]
@@ -188,6 +198,10 @@ def test_the_demo_trains_three_models_on_the_same_tokens_and_prints_one_table(tm
         assert (loss, unigram) == (pytest.approx(last["loss"], abs=6e-4), pytest.approx(last["unigram_loss"], abs=6e-4))
         assert gain == pytest.approx(unigram - loss, abs=2e-3)
     assert "do not compare them down the" in done.out and "without next-sentence prediction" in done.out
+    measured = json.loads((tmp_path / "results.json").read_text())["measurements"]
+    asked = sorted((each["arm"], each["metric"]) for each in measured)
+    assert asked == sorted(itertools.product(MODELS, metrics))
+    assert done.out.endswith(f"{tmp_path / 'report.html'}\n") and (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize(

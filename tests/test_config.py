@@ -93,6 +93,50 @@ def test_json_that_is_no_experiment_is_refused(group, field, message):
         from_dict(values)
 
 
+@pytest.mark.parametrize(
+    ("group", "field", "value"),
+    [
+        ("model", "num_layers", 2.0),
+        ("model", "num_layers", True),
+        ("model", "norm", "batch"),
+        ("model", "tied", 1),
+        ("model", "dropout_rate", "0.1"),
+        ("model", "positions", None),
+        ("model", "activation", ["gelu"]),
+        ("model", "activation", {"type": "BertConfig"}),
+        ("objective", "rate", [0.15]),
+        ("objective", "max_predictions", 2.5),
+        ("data", "cache", 3),
+        ("data", "corpus", None),
+        ("data", "layout", "sideways"),
+        ("optimizer", "schedule", 7),
+        ("training", "keep", "1"),
+        ("mesh", "data", 0.0),
+        (None, "seed", "0"),
+        (None, "precision", "float64"),
+        (None, "init_from", ["runs/x"]),
+    ],
+)
+def test_a_field_of_another_type_is_refused(group, field, value):
+    values = json.loads(to_json(load(str(NAMED["bert_tiny"]))))
+    (values if group is None else values[group])[field] = value
+    with pytest.raises(InputError, match=rf"^{group + '.' if group else ''}{field}=.*: is not of its type"):
+        from_dict(values)
+
+
+def test_a_group_where_none_belongs_and_a_field_that_nobody_knows_are_refused():
+    values = to_dict(load(str(NAMED["bert_tiny"])))
+    with pytest.raises(InputError, match=r"^training\.type=None: unknown; it is one of none"):
+        from_dict({**values, "training": {"log_every": {}}})
+    with pytest.raises(InputError, match=r"^news: unknown field"):
+        from_dict({**values, "news": 3})
+
+
+def test_a_whole_number_is_a_number():
+    values = to_dict(load(str(NAMED["bert_tiny"])))
+    assert from_dict({**values, "optimizer": {"clip": 1}}).optimizer.clip == 1
+
+
 def test_a_model_is_not_read_as_an_objective():
     values = to_dict(load(str(NAMED["bert_tiny"])))
     values["objective"] = values["model"]

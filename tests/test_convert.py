@@ -9,7 +9,9 @@ import safetensors.numpy
 
 import commands
 from batch import InputError
+from data.config import DataConfig
 from data.tokenizer import Tokenizer, load_tokenizer
+from evaluation.checkpoints import open_checkpoint
 from interop.config_export import to_config
 from models import BertConfig, GptConfig, XlnetConfig
 from objectives import CausalLm, MaskedLm, PermutationLm
@@ -83,6 +85,22 @@ def test_an_imported_run_is_evaluated_like_any_other(exported, folder, name):
     assert [line for line in done.out.splitlines() if line.startswith("  ")] == [
         line for line in own.out.splitlines() if line.startswith("  ")
     ]
+
+
+def test_nothing_is_written_where_the_description_of_an_imported_run_says(exported, folder, monkeypatch):
+    hf, back, named = folder / "strangers_hf", folder / "strangers", folder / "named"
+    shutil.copytree(exported["gpt"], hf)
+    values = json.loads((hf / "orderly.json").read_text())
+    values["data"]["cache"] = str(folder / "theirs")
+    (hf / "orderly.json").write_text(json.dumps(values))
+    monkeypatch.setattr(DataConfig, "cache", str(folder / "ours"))
+    assert convert(f"--from_hf={hf}", f"--workdir={back}").code == 0
+    done = commands.run("evaluate.py", f"--workdir={back}")
+    assert done.code == 0, done.err
+    assert not (folder / "theirs").exists() and (folder / "ours").is_dir()
+    assert open_checkpoint(back, "latest").experiment.data.cache == str(folder / "ours")
+    assert convert(f"--from_hf={hf}", f"--workdir={named}", f"--config.data.cache={folder}/mine").code == 0
+    assert open_checkpoint(named, "latest").experiment.data.cache == f"{folder}/mine"
 
 
 def test_training_goes_on_from_an_imported_run(exported, folder):
@@ -179,6 +197,7 @@ def removed(name):
         (config(num_hidden_layers=3), "bert.encoder.layer.2.attention.output.LayerNorm.bias is missing"),
         (config(hidden_size=None), "hidden_size is missing"),
         (config(hidden_act="mish"), "hidden_act=mish"),
+        (config(hidden_act=[["gelu"]]), "hidden_act=[['gelu']]: not one of"),
         (config(layer_norm_eps=1e-5), "layer_norm_eps=1e-05"),
         (config(position_embedding_type="relative_key"), "position_embedding_type=relative_key"),
         (config(vocab_size=300), "config.json says [300"),

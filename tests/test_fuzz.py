@@ -3,6 +3,7 @@
 `make fuzz` tries 2,000 inputs for each law, drawn anew each time; a failure prints what reproduces it.
 """
 
+import copy
 import datetime
 import gzip
 import json
@@ -11,8 +12,10 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
-from hypothesis import HealthCheck, given, settings
+import tensorstore as ts
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from batch import InputError
@@ -25,8 +28,11 @@ from interop.importing import import_folder
 from interop.weights import drawn
 from objectives import CausalLm, MaskedLm, PermutationLm
 from training.build import check_fit
+from training.checkpoint import Checkpoints
 from training.config import Experiment, flat, to_dict
 from training.flags import parse_experiment
+from training.ledger import Ledger
+from training.manifest import write_manifest
 from training.metrics import read_records
 from training.workdir import claim_imported, stored_experiment, stored_identity, stored_tokenizer
 
@@ -62,6 +68,7 @@ def damaged(draw, original):
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.just([]), st.just({}), st.just([[1]])
 )
+VALUES |= st.lists(st.sampled_from((-1, 0, 1, 3, 5, 2**31, 10**12, 2**63)), min_size=1, max_size=3)
 
 
 @st.composite
@@ -71,15 +78,15 @@ def changed(draw, original):
     for _ in range(draw(st.integers(1, 3))):
         at = content
         while True:
-            key = draw(st.sampled_from([*at, "new"])) if isinstance(at, dict) else draw(st.integers(0, len(at)))
-            inner = at.get(key) if isinstance(at, dict) else None
-            if not (isinstance(inner, dict) and inner and draw(st.booleans())):
+            key = draw(st.sampled_from([*at, "new"] if isinstance(at, dict) else range(len(at))))
+            inner = at.get(key) if isinstance(at, dict) else at[key]
+            if not (isinstance(inner, dict | list) and inner and draw(st.booleans())):
                 break
             at = inner
         if draw(st.integers(0, 4)):
-            at[key] = draw(VALUES)
-        else:
-            at.pop(key, None)
+            at[key] = copy.deepcopy(draw(VALUES))  # which the next round may change
+        elif key in at or isinstance(at, list):
+            del at[key]
     return json.dumps(content).encode()
 
 
@@ -122,6 +129,8 @@ def test_any_file_is_a_corpus_or_refused(tmp_path, name):
     config = DataConfig(str(tmp_path / name), cache=str(tmp_path / "cache"))
 
     @fuzzed
+    @example(b"[" * 10_000)
+    @example(b"9" * 5_000)
     @given(st.one_of(damaged(original), st.binary(max_size=40)))
     def law(content):
         (tmp_path / name).write_bytes(content)
@@ -182,6 +191,51 @@ def test_any_workdir_is_read_or_refused(tmp_path):
             refused_or(each, folder)
 
     fuzz_folder(tmp_path / "run", tmp_path / "scratch", ["experiment.json", "metrics.jsonl"], read)
+
+
+def test_any_checkpoint_is_read_or_refused(tmp_path):
+    """Whoever made it hostile wrote its digests, too; what is read has the shapes and types that were asked for."""
+    state = {"params": {"kernel": jnp.ones((3, 5)), "bias": jnp.zeros(5)}, "step": jnp.int32(1)}
+    with Checkpoints(tmp_path / "whole") as checkpoints:
+        checkpoints.save(1, state, {"loss": 1.0, "tokens": 3, "stream": "ab"})
+    original, scratch = tmp_path / "whole/checkpoints/1", tmp_path / "run/checkpoints/1"
+    names = sorted(path.relative_to(original).as_posix() for path in original.rglob("*") if path.is_file())
+    arrays = [f"params.{name}/{key}" for name in ("kernel", "bias") for key in (".zarray", "0.0", "0")]
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+
+    def rewrite(data, name):
+        file = scratch / name
+        kinds = [damaged(file.read_bytes())]
+        if file.read_bytes().startswith(b"{"):
+            kinds.append(changed(json.loads(file.read_bytes())))
+        file.write_bytes(data.draw(st.one_of(kinds)))
+
+    def rewrite_array(data, key):
+        """What zarr says of an array, or its numbers, in a store that is itself whole."""
+        store = ts.KvStore.open({"driver": "ocdbt", "base": f"file://{scratch}/state/"}).result()
+        if content := store.read(key).result().value:
+            kinds = [damaged(content), changed(json.loads(content))] if key.endswith("y") else [damaged(content)]
+            store.write(key, data.draw(st.one_of(kinds))).result()
+
+    @fuzzed
+    @given(st.data())
+    def law(data):
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(original, scratch)
+        if data.draw(st.booleans()):
+            rewrite_array(data, data.draw(st.sampled_from(arrays)))
+        else:
+            rewrite(data, data.draw(st.sampled_from(names)))
+        write_manifest(scratch)
+        found = Checkpoints(tmp_path / "run")
+        Ledger.of(found.metrics(1))
+        assert found.best in (None, 1)
+        refused_or(found.restore_params, 1, abstract["params"])
+        if read := refused_or(found.restore, abstract):
+            described = lambda leaf: (leaf.shape, leaf.dtype)  # noqa: E731
+            assert jax.tree.map(described, read[1]) == jax.tree.map(described, abstract)
+
+    law()
 
 
 @pytest.mark.parametrize(("name", "objective"), [("bert", MaskedLm()), ("gpt", CausalLm()), ("xlnet", PermutationLm())])

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -27,6 +28,7 @@ from models import BertConfig
 from models.parameters import initialize
 from objectives import MaskedLm
 from training.config import Experiment, to_dict
+from training.workdir import claim_imported, stored_identity
 
 ROOT = Path(__file__).parents[1]
 DEEP = "[" * 100_000
@@ -100,6 +102,18 @@ def test_json_that_is_made_to_harm_is_one_sentence(hf, name, content):
 def test_a_description_of_ours_that_is_none_is_passed_over(hf, content):
     (hf / "orderly.json").write_text(content)
     assert import_folder(hf).experiment.data.corpus == DataConfig.corpus
+
+
+@pytest.mark.parametrize("name", ["config.json", "orderly.json", "model.safetensors", "tokenizer.json", "other"])
+def test_what_would_be_read_for_ever_is_not_begun(hf, name):
+    (hf / name).unlink(missing_ok=True)
+    (hf / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name} is neither a file nor a folder; remove it"):
+        import_folder(hf)
+    (hf / name).unlink()
+    os.mkfifo(hf / name)
+    with pytest.raises(InputError, match=f"{name} is neither a file nor a folder; remove it"):
+        import_folder(hf)
 
 
 def safe(header, data=b"", size=None):
@@ -254,6 +268,13 @@ def test_a_stored_tokenizer_of_no_kind_or_of_no_model_is_refused(tmp_path, kind)
 def test_an_experiment_file_that_is_made_to_harm_is_one_sentence(tmp_path, content):
     (tmp_path / "experiment.json").write_text(content)
     assert "is damaged" in commands.run("evaluate.py", f"--workdir={tmp_path}").sentence
+
+
+def test_a_digest_that_is_no_text_is_that_of_no_corpus(tmp_path):
+    claim_imported(tmp_path, Experiment(BertConfig(), MaskedLm()), Tokenizer("bytes"))
+    values = json.loads((tmp_path / "experiment.json").read_text())
+    change(tmp_path / "experiment.json", identity={**values["identity"], "corpus_digest": []})
+    assert stored_identity(tmp_path)["corpus_digest"] == "[]"
 
 
 def test_an_experiment_is_of_our_classes_alone():

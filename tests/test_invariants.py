@@ -257,6 +257,22 @@ def test_what_is_computed_again_changes_no_gradient(model):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), none, other)
 
 
+@pytest.mark.parametrize("remat", ["none", "cheap"])
+@pytest.mark.parametrize("model", ["bert", "gpt", "xlnet_memory"])
+def test_a_deeper_trunk_is_no_longer_program(model, remat):
+    inputs, _ = prepare(OBJECTIVES["permutation" if model == "xlnet_memory" else "causal"], text(MODELS[model]))
+
+    def operations(layers):
+        graphdef, params = nnx.split(build(dataclasses.replace(MODELS[model], num_layers=layers), remat=remat))
+        hidden = jax.jit(lambda params: nnx.merge(graphdef, params)(inputs, key=jax.random.key(0)).hidden)
+        lowered = hidden.lower(params).as_text()
+        return lowered.count(" = "), lowered.count("stablehlo.while")
+
+    (nine, loops), (five, as_many), (_, without) = operations(9), operations(5), operations(4)
+    assert nine == five and loops == as_many
+    assert without == loops - (remat == "none")
+
+
 def test_unused_slots_are_selected_out():
     values, weights = jnp.array([1.0, jnp.nan, 3.0]), jnp.array([1.0, 0.0, 2.0])
     assert weighted_mean(values, weights) == (7.0, 3.0)

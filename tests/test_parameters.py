@@ -9,7 +9,7 @@ from flax import traverse_util
 
 from cases import MODELS, SIZE
 from models import BertConfig, GptConfig, ModelConfig, XlnetConfig, build_model
-from models.parameters import GlorotUniform, Normal, TruncatedNormal, initialize
+from models.parameters import GlorotUniform, Normal, TruncatedNormal, abstract_params, initialize
 
 
 def drawn(config: ModelConfig, seed: int = 0, **options) -> dict[str, np.ndarray]:
@@ -40,6 +40,15 @@ def equal_where_shared(one: dict[str, np.ndarray], other: dict[str, np.ndarray])
 def test_other_parts_and_depths_change_no_shared_value(config, changes):
     one, other = drawn(config), drawn(dataclasses.replace(config, **changes))
     assert equal_where_shared(one, other) == min(len(one), len(other))
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
+def test_what_a_model_has_is_told_without_drawing_it_and_whatever_its_size(config):
+    shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
+    model = build_model(config, 32)
+    assert shapes(abstract_params(model)) == shapes(initialize(model, jax.random.key(0)))
+    huge = build_model(dataclasses.replace(config, num_layers=10**12, mlp_dim=10**12), 10**12)
+    assert abstract_params(huge)["layers"]["mlp"]["up"]["kernel"].shape == (10**12, config.model_dim, 10**12)
 
 
 def test_precision_and_remat_change_no_value():

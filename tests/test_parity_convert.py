@@ -15,6 +15,7 @@ from batch import Inputs
 from interop.importing import import_folder
 from interop.tensors import read_tensors
 from models import build_model
+from models.parameters import abstract_params
 from training.checkpoint import Checkpoints
 from training.workdir import stored_experiment, stored_tokenizer
 
@@ -49,8 +50,8 @@ def window(tokens: np.ndarray, *, causal: bool, blind: bool) -> Inputs:
 def our_logits(workdir, tokens, *, causal):
     """What the newest checkpoint says of each position of one row."""
     experiment, checkpoints = stored_experiment(workdir), Checkpoints(workdir)
-    params = checkpoints.restore_params(checkpoints.resolve("latest"))
-    model = build_model(experiment.model, len(params["tokens"]["table"]))
+    model = build_model(experiment.model, stored_tokenizer(workdir).vocab.size)
+    params = checkpoints.restore_params(checkpoints.resolve("latest"), abstract_params(model))
     model = nnx.merge(nnx.graphdef(model), jax.tree.map(jax.numpy.asarray, params))
     output = model(window(tokens, causal=causal, blind=False))
     return np.asarray(model.logits(output.hidden))

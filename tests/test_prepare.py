@@ -14,7 +14,7 @@ from batch import InputError
 from data import prepare as module
 from data.config import DataConfig
 from data.corpus import Document, open_corpus
-from data.prepare import prepare
+from data.prepare import make_cache, prepare, with_known_cache
 from data.tokenizer import Tokenizer
 
 TEXT = "the cat sat on a mat and was not seen by any other cats 我们 去 吃饭 。"
@@ -129,6 +129,30 @@ def test_a_build_that_fails_leaves_nothing_behind(config):
     with pytest.raises(InputError, match=r"fills at most"):
         prepared(dataclasses.replace(config, vocab_size=4096))
     assert [path.name for path in Path(config.cache).iterdir()] == ["digests"]
+
+
+def test_a_cache_that_nobody_here_has_made_is_not_written(config, tmp_path):
+    """As that of a stranger's run; one that was made, or used, stays the run's own."""
+    assert with_known_cache(config).cache == DataConfig.cache and not Path(config.cache).exists()
+    (tmp_path / "ours").mkdir()
+    named = dataclasses.replace(config, cache=str(tmp_path / "ours"))
+    assert with_known_cache(named).cache == DataConfig.cache
+    make_cache(named)
+    assert with_known_cache(named) == named
+    prepared(config)
+    assert with_known_cache(config) == config
+    for odd in ("~no-such-user/cache", "a" * 300, "\0", ""):
+        assert with_known_cache(dataclasses.replace(config, cache=odd)).cache == DataConfig.cache
+
+
+@pytest.mark.parametrize("path", ["~no-such-user/text", "a" * 300, "a\0b"])
+@pytest.mark.parametrize("field", ["corpus", "cache"])
+def test_what_can_be_no_path_is_refused(config, tmp_path, monkeypatch, field, path):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=f"data.{field}="):
+        prepared(dataclasses.replace(config, **{field: path}))
+    assert sorted(set(tmp_path.iterdir()) - {Path(config.cache)}) == before
 
 
 def test_processes_that_prepare_at_once_agree(config):

@@ -10,8 +10,11 @@ from flax import traverse_util
 
 import commands
 from batch import InputError
+from models import build_model
+from models.parameters import abstract_params
 from training.checkpoint import Checkpoints
 from training.processes import join
+from training.workdir import stored_experiment, stored_tokenizer
 
 ALONE = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_NUM_CPU_DEVICES": "1"}
 ON_ONE_HOST = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_LOCALID": "0"}
@@ -86,7 +89,8 @@ def assert_same_run(one, other):
         counted = ("split", "stream", "tokens", "predicted", "targets")
         assert [record.get(name) for name in counted] == [expected.get(name) for name in counted]
     assert Checkpoints(one).steps == Checkpoints(other).steps
-    read = [Checkpoints(each).restore_params(records[0][-1]["step"]) for each in (one, other)]
+    model = abstract_params(build_model(stored_experiment(one).model, stored_tokenizer(one).vocab.size))
+    read = [Checkpoints(each).restore_params(records[0][-1]["step"], model) for each in (one, other)]
     leaves, others = (traverse_util.flatten_dict(params, sep="/") for params in read)
     assert leaves.keys() == others.keys()
     for name in (name for name in leaves if not name.endswith("key/bias")):

@@ -15,7 +15,8 @@ from batch import InputError
 from cases import LENGTH, MODELS, QUICK, SIZE, build, given, loud, read, text
 from models import XlnetConfig
 from models.parameters import Normal, initialize
-from models.relative import RelativeAttention, Shifted, relative_shift, shift_to, sinusoids
+from models.relative import RelativeAttention, Shifted, sinusoids
+from models.shift import by_key, relative_shift, shift_to
 from models.visibility import every_row
 
 XLNET = XlnetConfig(**SIZE)
@@ -53,6 +54,21 @@ def test_the_shift_equals_a_gather_by_distance(length, memory, heads, seed):
     by_row = np.stack([x[b][:, positions[b]] for b in range(2)])
     asked = shift_to(jnp.asarray(by_row), jnp.asarray(positions), length, num_keys)
     np.testing.assert_array_equal(asked, np.stack([shifted[b][:, positions[b]] for b in range(2)]))
+
+
+@pytest.mark.parametrize("asked", [0, 3])
+def test_slices_and_the_reshape_give_the_same_scores_and_gradients(asked, monkeypatch):
+    length, num_keys = 5, 8
+    rng = np.random.default_rng(asked)
+    x = jnp.asarray(rng.normal(size=(2, 3, length + asked, num_keys + length)), jnp.float32)
+    predict = jnp.asarray(rng.integers(0, length, (2, 3)), jnp.int32)
+    cotangent = jnp.asarray(rng.normal(size=(2, 3, length + asked, num_keys)), jnp.float32)
+    found = []
+    for backend in ("cpu", "tpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        scores, transpose = jax.vjp(lambda x: by_key(x, predict, length, num_keys), x)
+        found.append((scores, *transpose(cotangent)))
+    jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 @pytest.mark.parametrize("clamp", [0, 4])

@@ -85,7 +85,7 @@ def test_of_several_files_one_must_be_named(tmp_path):
     ("task", "layout", "dev", "expected"),
     [
         ("classification", Layout(), "1\ta\n", "--text and --label: one of them is missing"),
-        ("classification", Layout(("text",), "0"), "1\ta\n", "column"),
+        ("classification", Layout(("text",), "0"), "1\ta\n", "columns=['text', 0]: give names, or else numbers"),
         ("classification", NUMBERED, "2\ta\n", "label '2' is not one of '0', '1'"),
         ("classification", NUMBERED, "1\ta\n1\tb\n", "its dev set has one class"),
         ("classification", NUMBERED, "", "holds no rows"),
@@ -99,8 +99,19 @@ def test_what_cannot_be_read_is_said(tmp_path, task, layout, dev, expected):
     assert expected in refused(folder, task, layout)
 
 
-def test_every_task_of_glue_has_its_name():
+def test_a_task_of_glue_says_what_its_leaderboard_takes(tmp_path):
+    rows = "s\t1\t\tgood\ns\t0\t*\tbad\n"
+    folder = write(tmp_path, train__tsv=rows, dev__tsv=rows, test__tsv="index\tsentence\n7\tfine\n")
+    sets = read(folder, "CoLA", Layout())
+    assert [each.name for each in sets.others["test"]] == ["7"] and sets.others.keys() == sets.submitted.keys()
+    sets.submitted["test"](tmp_path / "out", ["7"], ["1"])
+    assert (tmp_path / "out" / "CoLA.tsv").read_text() == "index\tprediction\n7\t1\n"
+
+
+def test_every_task_of_glue_has_its_name_however_it_is_written(tmp_path):
     assert {"cola", "sst-2", "mrpc", "qqp", "sts-b", "mnli", "qnli", "rte", "wnli"} < set(SOURCES)
+    for name in ("SST-2", "sst2", "StsB"):
+        assert f"{tmp_path}/train.tsv: no such file" in refused(tmp_path, name, Layout())
 
 
 @pytest.mark.parametrize(

@@ -6,29 +6,43 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx, traverse_util
 
 import cases
+import commands
 import tasks
 from batch import InputError
 from data.task import TaskData
 from finetuning.encoding import encode_labeled, encode_tagged
 from finetuning.run import make_predict, predict
-from finetuning.start import check_reads, num_task_parameters, starting_params, task_model, without_memory
+from finetuning.start import (
+    check_reads,
+    num_task_parameters,
+    pretrained_params,
+    starting_params,
+    task_model,
+    without_memory,
+)
 from finetuning.stream import HeldOutExamples, padded
 from finetuning.templates import template_of
-from models import BertConfig, build_model
+from models import build_model
 from models.parameters import initialize
 from objectives import Classification, Regression, Tagging
-from training.checkpoint import Checkpoints
 from training.keys import held_out_key
 from training.sharding import param_specs
-from training.state import num_parameters
+from training.state import init_state, num_parameters
 
 VOCAB = tasks.TOKENIZER.vocab
-DATA = TaskData(task="yesno", labels=("no", "yes"), length=40, batch_size=4, shortest=8)
+DATA = TaskData(task="yesno", labels=("no", "yes"), length=40, batch_size=3, shortest=40)
 FAMILIES = ("bert", "gpt", "xlnet")
+
+
+@pytest.fixture(autouse=True)
+def quickly():
+    with commands.quick():
+        yield
 
 
 @functools.cache
@@ -62,20 +76,25 @@ OBJECTIVE = {"bert": Classification(), "gpt": Classification("left"), "xlnet": C
 @pytest.mark.parametrize("family", FAMILIES)
 def test_padding_its_side_the_bucket_and_the_other_rows_change_no_score(family):
     template, examples = template_of(tasks.CONFIGS[family]), tasks.sentences(7, 0, texts=2)
-    encoded = encode_labeled(examples, DATA.labels, tasks.TOKENIZER, template, DATA.length)
     program, params = make_predict(model_of(family), OBJECTIVE[family], VOCAB), loud(family)
 
-    def scores(batch_size, shortest, side):
-        data = dataclasses.replace(DATA, batch_size=batch_size, shortest=shortest)
-        means, found = predict(program, params, HeldOutExamples(data, encoded, side, VOCAB.pad))
+    def scores(side, shortest, first=0):
+        data, own = dataclasses.replace(DATA, shortest=shortest), examples[first:]
+        encoded = encode_labeled(own, DATA.labels, tasks.TOKENIZER, template, DATA.length)
+        stream = HeldOutExamples(data, encoded, side, VOCAB.pad)
+        used = {stream.batch(step).tokens.shape[1] for step in range(stream.steps_per_epoch)}
+        assert used == set(data.buckets), "every bucket is used"
+        means, found = predict(program, params, stream)
         return np.array(found), means["loss"]
 
-    expected, loss = scores(7, 40, template.pad)
+    expected, loss = scores(template.pad, 40)
     assert np.ptp(expected, axis=0).min() > 0.1, "examples differ"
-    for how in ((7, 40, "left"), (7, 40, "right"), (3, 8, "left"), (3, 8, "right")):
+    for how in (("left", 40), ("right", 40), ("left", 28), ("right", 28)):
         found, own = scores(*how)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=str(how))
         assert own == pytest.approx(loss, rel=1e-5)
+    found, _ = scores(template.pad, 40, first=1)
+    np.testing.assert_allclose(found, expected[1:], rtol=1e-5, atol=1e-5, err_msg="in other company")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -92,7 +111,7 @@ def test_words_are_scored_alike_on_either_side_of_the_padding(family):
 
 def test_gpt_is_causal_and_with_the_mask_removed_it_is_not():
     encoded = encode_tagged(
-        tasks.tagging().train[:1], ("O", "X"), tasks.TOKENIZER, template_of(tasks.CONFIGS["gpt"]), 40
+        tasks.tagging(train=1).train, ("O", "X"), tasks.TOKENIZER, template_of(tasks.CONFIGS["gpt"]), 40
     )
     batch = padded(DATA, encoded, np.array([0]), 0, "right", VOCAB.pad)
     changed = batch.replace(tokens=np.where(np.arange(batch.tokens.shape[1]) == 3, 40, batch.tokens).astype(np.int32))
@@ -124,9 +143,9 @@ def test_a_head_has_the_size_of_its_formula_and_the_trunk_has_nothing_of_pretrai
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_parameter_that_is_decayed_is_learned_too(family):
     encoded = encode_labeled(
-        tasks.sentences(4, 0, texts=2), DATA.labels, tasks.TOKENIZER, template_of(tasks.CONFIGS[family]), 40
+        tasks.sentences(3, 0, texts=2), DATA.labels, tasks.TOKENIZER, template_of(tasks.CONFIGS[family]), 40
     )
-    batch = padded(DATA, encoded, np.arange(4), 0, template_of(tasks.CONFIGS[family]).pad, VOCAB.pad)
+    batch = padded(DATA, encoded, np.arange(3), 0, template_of(tasks.CONFIGS[family]).pad, VOCAB.pad)
     model, objective = model_of(family), OBJECTIVE[family]
     graphdef = nnx.graphdef(model)
 
@@ -164,33 +183,38 @@ def test_losses_are_those_of_the_definition_and_unknown_labels_count_nothing():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_run_starts_from_the_checkpoint_under_a_head_that_its_seed_draws(family, tmp_path):
-    workdir = tasks.checkpoint(tmp_path / "run", family)
-    stored = leaves(Checkpoints(workdir).restore_params(0))
+def test_a_run_starts_from_the_checkpoint_under_a_head_that_its_seed_draws(family):
+    workdir = tasks.pretrained(family)
+    stored = leaves(pretrained_params(workdir, 0))
     model, config = model_of(family), without_memory(tasks.CONFIGS[family])
-    one, again, other = (leaves(starting_params(model, config, DATA, seed, workdir, 0)) for seed in (0, 0, 1))
-    fresh = leaves(initialize(model, jax.random.fold_in(jax.random.key(0), 0)))
-    assert one.keys() == fresh.keys()
+    seeded = lambda seed, **fields: leaves(  # noqa: E731
+        starting_params(model, config, dataclasses.replace(DATA, **fields), seed, workdir, 0)
+    )
+    one, again, other = seeded(0), seeded(0, reinitialized=1), seeded(1)
+    assert one.keys() == leaves(shapes_of(model)).keys()
+    whole = leaves(init_state(model, optax.identity(), 1, 0).params)
     for name, value in one.items():
         if not name.startswith("task/"):
             np.testing.assert_array_equal(value, stored[name])
-        np.testing.assert_array_equal(value, again[name])
+        elif name.startswith("task/out/") or family == "xlnet":
+            np.testing.assert_array_equal(value, whole[name], "as the run from the seed alone begins")
+        else:
+            np.testing.assert_array_equal(value, stored[name.replace("task", "pair_head")])
     assert not np.array_equal(one["task/out/kernel"], other["task/out/kernel"])
-    if family == "bert":
-        np.testing.assert_array_equal(one["task/pooler/kernel"], stored["pair_head/pooler/kernel"])
-    begun = leaves(starting_params(model, config, dataclasses.replace(DATA, reinitialized=1), 0, workdir, 0))
-    for name in (name for name in begun if name.startswith("layers/") and name.endswith("kernel")):
-        np.testing.assert_array_equal(begun[name][0], stored[name][0])
-        assert not np.array_equal(begun[name][1], stored[name][1])
+    for name, value in again.items():
+        if name.startswith("layers/"):
+            np.testing.assert_array_equal(value[0], stored[name][0])
+            np.testing.assert_array_equal(value[1], whole[name][1])
+        else:
+            np.testing.assert_array_equal(value, one[name])
 
 
-def test_a_checkpoint_of_another_trunk_and_rows_that_a_model_cannot_read_are_refused(tmp_path):
-    workdir = tasks.checkpoint(tmp_path / "run", "bert")
-    wide = BertConfig(num_layers=2, num_heads=2, model_dim=32, mlp_dim=32)
+def test_a_checkpoint_of_another_trunk_and_rows_that_a_model_cannot_read_are_refused():
+    workdir, config = tasks.pretrained("bert"), tasks.CONFIGS["bert"]
+    wide = dataclasses.replace(config, mlp_dim=48)
     model = task_model(wide, VOCAB.size, 2, pooled=True, precision="float32", remat="cheap")
     with pytest.raises(InputError, match=r"is \[.*\], expected \[.*\]; name the workdir of a whole run"):
         starting_params(model, wide, DATA, 0, workdir, 0)
-    config = tasks.CONFIGS["bert"]
     for data, texts, said in (
         (dataclasses.replace(DATA, length=65), 1, r"data.length=65: exceeds model.max_length=64"),
         (DATA, 3, r"model.num_segments=2: .* 3 texts has 3 segments"),

@@ -128,7 +128,7 @@ def check_fit(experiment: Experiment) -> None:
         )
     names = f"objective={type(objective).__name__} with model={type(model).__name__}"
     if type(objective) in TASK_OBJECTIVES.values():
-        raise InputError(f"{names}: learns from the labels of a task, which text has not; use finetune.py.")
+        raise InputError(f"{names}: learns from the labels of a task, and text has none; use finetune.py.")
     if objective.query_stream and not model.two_streams:
         raise InputError(
             f"{names}: the model has no query stream to predict a token without seeing it; use XlnetConfig."

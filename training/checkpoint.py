@@ -1,24 +1,24 @@
 """Checkpoints of a run: written in the background, committed atomically, checked before they are used."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 
 from batch import InputError
 from training.disk import writing
-from training.manifest import METRICS, STATE, damage, write_manifest
+from training.manifest import METRICS, STATE, Damaged, damage, write_manifest
 from training.metrics import json_value
+from training.stored import Unreadable, read_state
 
 _STEP = re.compile("0|[1-9][0-9]*")
 
@@ -91,8 +91,8 @@ class Checkpoints:
         Raises InputError where the files are damaged or their leaves are not those of `abstract_state`.
         """
         step = self.resolve("latest") if step is None else step
-        self.verify(step)
-        return step, self._restore(step, abstract_state)
+        with self._remedy(step):
+            return step, self._read(step, abstract_state)
 
     def restore_newest(self, abstract_state: Any, report: Callable[[str], None]) -> tuple[int, Any]:
         """The newest step whose files are as they were written, and its state, for a run that goes on from there.
@@ -100,47 +100,38 @@ class Checkpoints:
         Damaged steps after it are reported, and set aside: `N` becomes `N.damaged`. Raises InputError, and changes
         nothing, where no step is whole.
         """
-        damaged: dict[int, Path] = {}
+        damaged: dict[int, Damaged] = {}
         for step in reversed(self.steps):
-            file = damage(self.folder / str(step))
-            if file is None:
+            try:
+                state = self._read(step, abstract_state)
                 break
-            damaged[step] = file
+            except Damaged as found:
+                damaged[step] = found
         else:
-            file = next(iter(damaged.values()))
             raise InputError(
-                f"{file}: is damaged or missing, and no older checkpoint is whole; restore {self.folder} from a copy, "
+                f"{next(iter(damaged.values()))}, and no older checkpoint is whole; restore {self.folder} from a copy, "
                 "or delete it to begin anew."
             )
-        state = self._restore(step, abstract_state)
-        for other, file in damaged.items() if not jax.process_index() else ():
+        for other, found in damaged.items() if not jax.process_index() else ():
             aside = self.folder / f"{other}.damaged"
             shutil.rmtree(aside, ignore_errors=True)
             (self.folder / str(other)).rename(aside)
-            report(f"{file}: is damaged or missing; step {other} is set aside as {aside.name}")
+            report(f"{found}; step {other} is set aside as {aside.name}")
         return step, state
 
-    def restore_params(self, step: int) -> dict[str, Any]:
-        """The parameters alone, as NumPy arrays; the optimizer is not read. Raises InputError on damaged files."""
-        self.verify(step)
-        params = {"params": self._stored(step)["params"]}
-        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), params)
-        item = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
-        args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
-        return self._read(step, args)["params"]
+    def restore_params(self, step: int, abstract_params: dict[str, Any]) -> dict[str, Any]:
+        """The parameters alone, as NumPy arrays; the optimizer is not read.
 
-    def verify(self, step: int) -> None:
-        """Raises InputError, with the file and the remedy, unless every file of the step is as it was written."""
-        folder = self.folder / str(self.resolve(str(step)))
-        others = [str(other) for other in self.steps if other != step]
-        if file := damage(self.folder / str(step)):
-            remedy = f"delete {folder}" + (f" or pass --step={others[-1]}" if others else "")
-            raise InputError(f"--step={step}: {file} is damaged or missing; {remedy}.")
+        Raises InputError where files are damaged, or the parameters are not of the shapes of `abstract_params`.
+        """
+        with self._remedy(step):
+            return self._read(step, {"params": abstract_params}, partial=True)["params"]
 
     def metrics(self, step: int) -> dict[str, Any]:
-        """What was saved beside the state of a step; nothing where that is missing or damaged, as `verify` says."""
+        """What was saved beside the state of a step; nothing where that is missing or damaged, as `restore` says."""
+        file = self.folder / str(step) / METRICS
         try:
-            values = json.loads((self.folder / str(step) / METRICS).read_text())
+            values = json.loads(file.read_text()) if file.is_file() else {}
         except (OSError, ValueError, RecursionError):
             return {}
         return values if isinstance(values, dict) else {}
@@ -176,6 +167,7 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=_NewestAndBest(self._keep, self._best),
                 cleanup_tmp_directories=True,
+                lightweight_initialize=True,  # what Orbax tells itself of older steps is no part of their manifest
                 async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -207,30 +199,28 @@ class Checkpoints:
         except (TypeError, ValueError, OverflowError):  # written by somebody else
             return math.nan
 
-    def _restore(self, step: int, abstract_state: Any) -> Any:
-        self._compare(step, abstract_state)
-        restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
-        return self._read(step, ocp.args.PyTreeRestore(item=abstract_state, restore_args=restore_args))
+    def _read(self, step: int, abstract: Any, *, partial: bool = False) -> Any:
+        """Raises Damaged where the files are not as they were written, or no state; as `read_state` does else."""
+        folder = self.folder / str(step)
+        if file := damage(folder):
+            raise Damaged(file, "is damaged or missing")
+        try:
+            return read_state(folder / STATE, abstract, partial=partial)
+        except Unreadable as found:
+            if jax.process_count() > 1:  # the others may have read their parts of it, and would not go back
+                raise InputError(f"{found}; delete {folder}.") from found
+            raise
 
-    def _read(self, step: int, args: ocp.args.PyTreeRestore) -> Any:
-        with ocp.PyTreeCheckpointer() as reader:
-            return reader.restore(self.folder / str(step) / STATE, args=args)
-
-    def _stored(self, step: int) -> Any:
-        """Shape and dtype of every leaf of a step, in nested dictionaries and lists."""
-        return ocp.PyTreeCheckpointHandler().metadata(epath.Path(self.folder / str(step) / STATE)).tree
-
-    def _compare(self, step: int, abstract_state: Any) -> None:
-        """Raises InputError unless leaves, shapes and types agree: Orbax would cast a type without a word."""
-        stored, wanted = _leaves(self._stored(step)), _leaves(abstract_state)
-        found = [f"{name} is missing" for name in wanted if name not in stored]
-        found += [f"{name} is not of this experiment" for name in stored if name not in wanted]
-        for name in wanted.keys() & stored.keys():
-            if stored[name] != wanted[name]:
-                found.append(f"{name} is {stored[name]}, expected {wanted[name]}")
-        if found:
-            folder = self.folder / str(step)
-            raise InputError(f"{folder}: is of another experiment: {'; '.join(sorted(found))}; name another workdir.")
+    @contextlib.contextmanager
+    def _remedy(self, step: int) -> Iterator[None]:
+        """Says what to do about damage of a step that was named. Raises InputError where there is no such step."""
+        folder = self.folder / str(self.resolve(str(step)))
+        try:
+            yield
+        except Damaged as found:
+            others = [str(other) for other in self.steps if other != step]
+            remedy = f"delete {folder}" + (f" or pass --step={others[-1]}" if others else "")
+            raise InputError(f"--step={step}: {found.file} {found.how}; {remedy}.") from found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,11 +234,3 @@ class _NewestAndBest:
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {*steps[-self.keep :], self.best(steps)}
         return [step in kept for step in steps]
-
-
-def _leaves(tree: Any) -> dict[str, str]:
-    """Shape and type of every leaf, as `float32[2 3]`, under its path."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }

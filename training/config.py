@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import typing
 from typing import Any, Generic, Literal, TypeVar
 
 from batch import InputError
@@ -11,6 +12,7 @@ from data.task import TaskData
 from models import MODELS, ModelConfig
 from models.trunk import Remat
 from objectives import OBJECTIVES, TASK_OBJECTIVES, Composite, Objective
+from training.overrides import fits
 
 Data = TypeVar("Data", DataConfig, TaskData)
 
@@ -142,30 +144,39 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(values: dict[str, Any]) -> Experiment:
-    """The inverse of `to_dict`. Raises InputError on an unknown type or field."""
+    """The inverse of `to_dict`. Raises InputError on an unknown type or field, and on a value of another type."""
     groups = {"data": DataConfig, "optimizer": OptimizerConfig, "training": TrainingConfig, "mesh": MeshConfig}
     told = {k: None if k in TYPED and "type" in v else groups[k] for k, v in values.items() if k in groups}
-    return Experiment(**{k: _group(k, v, told.get(k)) if k in (*groups, *TYPED) else v for k, v in values.items()})
+    fields = {k: _group(k, v, told.get(k)) if k in (*groups, *TYPED) else v for k, v in values.items()}
+    return _made(Experiment, fields, "")
 
 
 def _group(group: str, values: dict[str, Any], cls: type | None = None) -> Any:
     """A group of fields, of the class that its "type" names where none is given."""
     fields = dict(values)
     name = fields.pop("type", None)
-    cls = cls or TYPED[group].get(str(name))
+    cls = cls or TYPED.get(group, {}).get(str(name))
     if cls is None:
-        raise InputError(f"{group}.type={name}: unknown; it is one of {', '.join(sorted(TYPED[group]))}.")
-    names = {field.name for field in dataclasses.fields(cls)}
-    for field in fields:
-        if field not in names:
-            raise InputError(f"{group}.{field}: unknown field; the run was written by another version of Orderly.")
-    return cls(**{field: _field(group, value) for field, value in fields.items()})
+        known = ", ".join(sorted(TYPED.get(group, {}))) or "none"
+        raise InputError(f"{group}.type={name}: unknown; it is one of {known}.")
+    return _made(cls, {field: _field(group, value) for field, value in fields.items()}, f"{group}.")
 
 
 def _field(group: str, value: Any) -> Any:
     if isinstance(value, list):  # JSON has no tuples
         return tuple(_field(group, member) for member in value)
     return _group(group, value) if isinstance(value, dict) else value
+
+
+def _made(cls: type, fields: dict[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    names = {field.name for field in dataclasses.fields(cls)}
+    for name, value in fields.items():
+        if name not in names:
+            raise InputError(f"{prefix}{name}: unknown field; the run was written by another version of Orderly.")
+        if not fits(value, hints[name]):
+            raise InputError(f"{prefix}{name}={value!r}: is not of its type; restore the file of the run.")
+    return cls(**fields)
 
 
 def to_json(experiment: Experiment) -> str:

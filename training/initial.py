@@ -9,11 +9,12 @@ from flax import traverse_util
 
 from batch import InputError
 from data.tokenizer import AnyTokenizer
+from models import build_model
 from models.parameters import abstract_params
 from training.build import Run
 from training.checkpoint import Checkpoints
 from training.config import Experiment
-from training.workdir import stored_tokenizer
+from training.workdir import stored_experiment, stored_tokenizer
 
 POSITIONS = "positions/table"
 """The parameter that may be shorter in the source: it is extended."""
@@ -41,7 +42,9 @@ def initial_params(run: Run, report: Callable[[str], None]) -> Any:
         return None
     checkpoints = Checkpoints(source)
     step = checkpoints.resolve("latest")
-    stored: dict[str, Any] = traverse_util.flatten_dict(checkpoints.restore_params(step), sep="/")
+    model = build_model(stored_experiment(Path(source)).model, run.vocab.size)  # whose tokenizer this run has
+    params = checkpoints.restore_params(step, abstract_params(model))
+    stored: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
     leaves: dict[str, Any] = traverse_util.flatten_dict(abstract_params(run.model), sep="/")
     wanted = {name: leaf.shape for name, leaf in leaves.items()}
     report(f"parameters from {source}, step {step}")

@@ -40,7 +40,11 @@ class Result:
 
 
 class Diverged(InputError):
-    """The loss, the gradient or the parameters are no longer numbers."""
+    """The loss, the gradient or the parameters are no longer numbers; `found` says at which step and which of them."""
+
+    def __init__(self, found: str, remedy: str):
+        super().__init__(f"{found}; {remedy}")
+        self.found = found
 
 
 def train(
@@ -191,7 +195,7 @@ class _Loop:
         if skipped:
             finite |= dict.fromkeys(("loss", "gradient_norm"), True)
         if not all(finite.values()):
-            raise Diverged(self.divergence(step, {name: values[name] for name in finite if not finite[name]}))
+            raise self.divergence(step, {name: values[name] for name in finite if not finite[name]})
         told = {name: getattr(self.ledger, name) for name in ("tokens_per_second", "skipped")}
         self.progress.update(step, loss=values["loss"], **{name: value for name, value in told.items() if value})
         if step % self.config.log_every == 0 or step == 1 or self.saves(step):
@@ -201,13 +205,13 @@ class _Loop:
             clock = {"seconds": self.ledger.seconds, "tokens_per_second": self.ledger.tokens_per_second}
             self.records.write(step, {**values, **rate, **spent, **clock})
 
-    def divergence(self, step: int, values: dict[str, float]) -> str:
+    def divergence(self, step: int, values: dict[str, float]) -> Diverged:
         self.checkpoints.wait()
         latest, found = self.checkpoints.latest, ", ".join(f"{name}={value}" for name, value in values.items())
         kept = "no checkpoint was written before it" if latest is None else f"the checkpoint of step {latest} is kept"
-        return (
-            f"step {step}: not finite any more ({found}); {kept}; lower optimizer.peak_rate="
-            f"{self.optimizer.peak_rate}, warm up longer, or clip, in a new workdir."
+        return Diverged(
+            f"step {step}: not finite any more ({found})",
+            f"{kept}; lower optimizer.peak_rate={self.optimizer.peak_rate}, warm up longer, or clip, in a new workdir.",
         )
 
     def milestone(self, step: int, state: TrainState) -> dict[str, float]:

@@ -9,6 +9,14 @@ MANIFEST = "SHA256SUMS"
 """The digests of a step's files, in the format of sha256sum: `sha256sum -c SHA256SUMS` checks a step by hand."""
 
 
+class Damaged(Exception):
+    """A file or folder of a step that is not as it must be; `how` it is, as "is damaged or missing"."""
+
+    def __init__(self, file: Path, how: str):
+        super().__init__(f"{file}: {how}")
+        self.file, self.how = file, how
+
+
 def write_manifest(folder: Path) -> None:
     """Adds the digests to the folder of a step that is complete but for them."""
     (folder / MANIFEST).write_text("".join(f"{_digest(file)}  {name}\n" for name, file in _files(folder).items()))
@@ -17,8 +25,10 @@ def write_manifest(folder: Path) -> None:
 def damage(folder: Path) -> Path | None:
     """The first file of a step that is not as it was written, or that the manifest does not know; None if all are."""
     try:
-        lines = (folder / MANIFEST).read_text(errors="replace").splitlines()
+        lines = (folder / MANIFEST).read_text(errors="replace").splitlines() if (folder / MANIFEST).is_file() else None
     except OSError:
+        lines = None
+    if lines is None:
         return folder / MANIFEST
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     there = _files(folder)
@@ -29,14 +39,14 @@ def damage(folder: Path) -> Path | None:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The files of a step that are read, by their names in it."""
-    found = [*folder.glob(METRICS), *sorted(file for file in (folder / STATE).rglob("*") if file.is_file())]
+    """What of a step is read, by its name in it, be it a file or something else that does not belong there."""
+    found = [*folder.glob(METRICS), *sorted(file for file in (folder / STATE).rglob("*") if not file.is_dir())]
     return {file.relative_to(folder).as_posix(): file for file in found}
 
 
 def _is_whole(file: Path, digest: str) -> bool:
     try:
-        return _digest(file) == digest
+        return file.is_file() and _digest(file) == digest  # a pipe would be waited for
     except OSError:  # of a disk that fails, too
         return False
 

@@ -77,6 +77,23 @@ def parse(text: str, hint: Any) -> Any:
     raise ValueError(" or ".join(_expected(member) for member in members))
 
 
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value that a file told is of the type `hint`: an integer is a number, too, and true is neither."""
+    origin, members = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if isinstance(hint, typing.TypeVar):
+        members = hint.__constraints__
+    if isinstance(hint, typing.TypeVar) or origin in (typing.Union, types.UnionType):
+        return any(fits(value, member) for member in members)
+    if origin is Literal:
+        return isinstance(value, str) and value in members
+    if origin is tuple:
+        hints = members[:1] * len(value) if isinstance(value, tuple) and Ellipsis in members else members
+        return isinstance(value, tuple) and len(value) == len(hints) and all(map(fits, value, hints))
+    if origin in (int, float):
+        return isinstance(value, int | origin) and not isinstance(value, bool)
+    return isinstance(value, origin)
+
+
 def _check_depth(path: str, value: Any, inner: list[tuple[str, str]]) -> None:
     is_group = dataclasses.is_dataclass(value) or _are_groups(value)
     for rest, text in inner:

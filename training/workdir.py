@@ -1,11 +1,13 @@
 """The folder of a run: what experiment it holds, so that nothing else is ever continued in it."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from batch import InputError
+from data.prepare import with_known_cache
 from data.task import TaskData
 from data.tokenizer import AnyTokenizer, load_tokenizer
 from training.config import Experiment, flat, from_dict, to_dict
@@ -37,6 +39,12 @@ def stored_experiment(workdir: Path) -> Experiment:
     return experiment
 
 
+def opened_experiment(workdir: Path) -> Experiment:
+    """The experiment of a run whose data is to be read again. The run may be a stranger's: see `with_known_cache`."""
+    experiment = stored_experiment(workdir)
+    return dataclasses.replace(experiment, data=with_known_cache(experiment.data))
+
+
 def stored_tokenizer(workdir: Path) -> AnyTokenizer | None:
     """The tokenizer that a workdir's run was trained with, None before its first run."""
     return load_tokenizer(workdir / TOKENIZER) if (workdir / FILE).exists() else None
@@ -59,14 +67,16 @@ def identity(experiment: Experiment, tokenizer_digest: str, corpus_digest: str |
 def stored_identity(workdir: Path) -> dict[str, Any]:
     """The identity of the run that a workdir holds; fields that came after it have their defaults."""
     told = _read(workdir)["identity"]
-    return identity(_stored(workdir), str(told.get("tokenizer_digest")), told.get("corpus_digest"))
+    corpus = told.get("corpus_digest")
+    corpus_digest = None if corpus is None else str(corpus)
+    return identity(_stored(workdir), str(told.get("tokenizer_digest")), corpus_digest)
 
 
-def check_identity(workdir: Path, experiment: Experiment, prepared: Claimed) -> None:
-    """Raises InputError where a workdir holds another experiment, naming what differs."""
+def check_identity(workdir: Path, experiment: Experiment, prepared: Claimed, flag: str = "workdir") -> None:
+    """Raises InputError where a folder, which `flag` chooses, holds another experiment, naming what differs."""
     if (workdir / FILE).exists():
         own = identity(experiment, prepared.tokenizer.digest, prepared.corpus_digest)
-        _compare(workdir, flat(stored_identity(workdir)), flat(own))
+        _compare(workdir, flat(stored_identity(workdir)), flat(own), flag)
 
 
 def claim(workdir: Path, experiment: Experiment, prepared: Claimed) -> None:
@@ -140,9 +150,9 @@ def _damaged(file: Path, error: Exception) -> InputError:
     return InputError(f"{file}: is damaged ({type(error).__name__}); restore it, or name another workdir.")
 
 
-def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
+def _compare(workdir: Path, stored: dict[str, Any], own: dict[str, Any], flag: str) -> None:
     differing = [name for name in own | stored if stored.get(name) != own.get(name)]
     if differing:
         changes = "; ".join(f"{name} is {stored.get(name)} there and {own.get(name)} here" for name in differing[:4])
         more = f" (and {len(differing) - 4} more)" if len(differing) > 4 else ""
-        raise InputError(f"--workdir={workdir}: holds another experiment: {changes}{more}; choose another workdir.")
+        raise InputError(f"--{flag}={workdir}: holds another experiment: {changes}{more}; choose another {flag}.")

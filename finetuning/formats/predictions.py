@@ -1,5 +1,6 @@
 """Files of predictions, as leaderboards read them."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from batch import InputError
 from finetuning.examples import Tagged
+from finetuning.spans.decoding import Guess
 
 
 def write_predictions(path: Path, names: Sequence[str], predictions: Sequence[str]) -> None:
@@ -50,6 +52,12 @@ def write_null_odds(path: Path, odds: Mapping[str, float]) -> None:
         if not math.isfinite(value):
             raise InputError(f"null odds: question {name!r} has {value}; a finite number is needed, check the model.")
     _write(path, json.dumps({name: float(value) for name, value in odds.items()}, indent=1) + "\n")
+
+
+def write_n_best(path: Path, guesses: Mapping[str, Sequence[Guess]]) -> None:
+    """The file `nbest_predictions.json` of BERT's release: of each question the best answers, the best one first."""
+    found = {name: [dataclasses.asdict(guess) for guess in own] for name, own in guesses.items()}
+    _write(path, json.dumps(found, indent=1) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
