@@ -12,7 +12,8 @@ from typing import Any, get_args
 from absl import flags
 
 from batch import InputError
-from finetuning.adaptation import Adapt
+from data.task import Adapt
+from finetuning.adaptation import ADAPTATIONS
 from finetuning.build import Arm, Recipe, encoded, open_pretrained
 from finetuning.choosing import told_of_windows
 from finetuning.files import Layout
@@ -38,7 +39,8 @@ RATES = flags.DEFINE_string("rates", "default", "as in 1e-3,3e-4, of which the b
 EPOCHS = flags.DEFINE_integer("epochs", 3, "passes over the training set", lower_bound=1)
 SCRATCH = flags.DEFINE_bool("from_scratch", True, "train the same model from random weights too")
 SEES = flags.DEFINE_enum("visibility", None, get_args(Visibility), "what a token sees, if not as in pretraining")
-ADAPT = flags.DEFINE_enum("adapt", "full", get_args(Adapt), "what is learned beside the head: all, nothing, or biases")
+ADAPT = flags.DEFINE_enum("adapt", "full", get_args(Adapt), "what is learned with the head; see docs/finetuning.md")
+LAYERS = flags.DEFINE_string("layers", "last", "that a frozen trunk is read at: last, a number, last-4, or weighted")
 OUTPUT = flags.DEFINE_string("output", None, "folder of the runs and of results.json, if not WORKDIR/finetune/TASK")
 
 
@@ -50,13 +52,13 @@ def main(fields: list[tuple[str, str]]) -> None:
     pretrained = open_pretrained(workdir, STEP.value)
     layout = Layout(tuple(TEXT.value), LABEL.value, TRAIN.value, DEV.value)
     sets = open_sets(str(TASK.value), folder, layout, print)
-    name = sets.task.name if ADAPT.value == "full" else f"{sets.task.name}-{ADAPT.value}"
-    output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / name
+    kind = [value for value, usual in ((ADAPT.value, "full"), (LAYERS.value, "last")) if value != usual]
+    output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / "-".join([sets.task.name, *kind])
     visibility: Any = SEES.value
     adapt: Any = ADAPT.value
-    recipe = Recipe(pretrained, sets, str(folder), EPOCHS.value, adapt, visibility, fields)
+    recipe = Recipe(pretrained, sets, str(folder), EPOCHS.value, adapt, visibility, fields, LAYERS.value)
     arms: list[Arm] = ["pretrained", "scratch"] if SCRATCH.value else ["pretrained"]
-    rates = rates_of(RATES.value, pretrained.experiment.model.model_dim)
+    rates = rates_of(RATES.value, pretrained.experiment.model.model_dim, ADAPTATIONS[adapt].rate)
     asked = [Trial(arm, rate, seed) for arm in arms for rate in rates for seed in range(SEEDS.value)]
     trials = Trials(recipe, output)
     print(described(trials, asked[0]), flush=True)

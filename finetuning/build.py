@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batch import InputError
-from data.task import TaskData
+from data.task import Adapt, TaskData
 from data.tokenizer import AnyTokenizer
-from finetuning.adaptation import Adapt, learned_by
+from finetuning.adaptation import ADAPTATIONS, learned_by
 from finetuning.choosing import encode_choices, encode_questions
 from finetuning.encoding import Encoded, encode_labeled, encode_tagged
 from finetuning.examples import Question
@@ -40,7 +40,8 @@ Fields = Sequence[tuple[str, str]]
 
 DECIDED = (
     *("seed", "optimizer.peak_rate", "init_from"),
-    *("data.task", "data.labels", "data.start", "data.folder", "data.adapt", "data.choices", "data.nullable"),
+    *("data.task", "data.labels", "data.start", "data.folder"),
+    *("data.adapt", "data.layers", "data.choices", "data.nullable"),
 )
 """Fields that flags of the command, or the data, say."""
 
@@ -72,6 +73,7 @@ class Recipe:
     adapt: Adapt = "full"
     visibility: Visibility | None = None  # None: as in pretraining, "left" for GPT
     fields: Fields = ()  # that change the experiment, as --config.FIELD=VALUE does
+    layers: str = "last"  # that a frozen trunk is read at
 
     @property
     def template(self) -> Template:
@@ -105,6 +107,7 @@ def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experimen
         labels=sets.labels,
         start="scratch" if arm == "scratch" else start_digest(pretrained.workdir, pretrained.step),
         adapt=recipe.adapt,
+        layers=recipe.layers,
         length=min(TaskData.length, source.model.longest_window or TaskData.length),
     )
     data = dataclasses.replace(data, **of_kind(recipe))
@@ -191,7 +194,7 @@ def _encoded(recipe: Recipe, name: str, data: TaskData) -> Encoded:
 def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Encoded, dev: Encoded) -> TaskRun:
     """The run of an experiment over encoded sets. Raises InputError where the model cannot read them."""
     data, template, tokenizer = experiment.data, recipe.template, recipe.pretrained.tokenizer
-    objective, kind = experiment.objective, recipe.sets.task.kind
+    objective, kind, adaptation = experiment.objective, recipe.sets.task.kind, ADAPTATIONS[data.adapt]
     check_reads(experiment.model, data, recipe.sets.texts)
     model = task_model(
         experiment.model,
@@ -200,18 +203,24 @@ def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Enco
         pooled=template.pooled and kind != "tagging",
         precision=experiment.precision,
         remat=experiment.remat,
-        frozen=data.adapt == "frozen",
+        frozen=not adaptation.dropout,
+        layers=data.layers,
         answers=Answers(objective.ends, data.nullable) if isinstance(objective, Extraction) else None,
     )
+    adaptation.put(model, data)
     pad = tokenizer.vocab.pad or 0
+    stream = TaskStream(data, train, template.pad, pad, experiment.seed)
+    total = experiment.optimizer.total_steps
+    learns = learned_by(data.adapt, experiment.model.num_layers, stream.steps_per_epoch, total)
     return TaskRun(
         experiment=experiment,
         prepared=Source(tokenizer, recipe.sets.digest),
         sets=recipe.sets,
         model=model,
-        optimizer=only_learned(make_optimizer(experiment.optimizer), learned_by(data.adapt)),
-        train=TaskStream(data, train, template.pad, pad, experiment.seed),
+        optimizer=only_learned(make_optimizer(experiment.optimizer), learns),
+        train=stream,
         dev=HeldOutExamples(data, dev, template.pad, pad),
+        learns=learns,
     )
 
 

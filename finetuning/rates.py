@@ -12,14 +12,15 @@ PAPER_SMALL = (3e-4, 1e-4, 5e-5, 3e-5)
 """Turc et al. 2019, for models below base."""
 
 
-def rates_of(text: str, model_dim: int) -> tuple[float, ...]:
+def rates_of(text: str, model_dim: int, times: float = 1.0) -> tuple[float, ...]:
     """The rates that a flag names: "default" is one, by the width of the model; "paper" a grid; or numbers.
 
-    The default is 5e-5 from the width of BERT base on, 1e-4 from 512 on, and 3e-4 below: what is
-    narrower needs and bears more. Raises InputError for anything else.
+    The default is 5e-5 from the width of BERT base on, 1e-4 from 512 on, and 3e-4 below: what is narrower needs and
+    bears more. So does what learns little of a model: it is multiplied by `times`. Raises InputError for anything else.
     """
     if text == "default":
-        return (5e-5 if model_dim >= BASE else 1e-4 if model_dim >= SMALL else 3e-4,)
+        rate = 5e-5 if model_dim >= BASE else 1e-4 if model_dim >= SMALL else 3e-4
+        return (round(rate * times, 6),)  # 0.003, not 0.0029999999999999996
     if text == "paper":
         return PAPER_BASE if model_dim >= BASE else PAPER_SMALL
     try:

@@ -14,7 +14,6 @@ from batch import Batch, Mean, Vocab
 from data.batches import Stream
 from data.task import TaskData
 from data.tokenizer import AnyTokenizer
-from finetuning.adaptation import learned_by
 from finetuning.answers import answers_of, measured_answers
 from finetuning.scoring import measured, predictions_of, references_of, truth_of
 from finetuning.stream import HeldOutExamples
@@ -24,7 +23,8 @@ from models.parameters import abstract_params
 from objectives import Objective
 from training.config import Experiment
 from training.keys import held_out_key
-from training.sharding import gather_params, hold_rows, layers_hold_rows, param_name, place_batch
+from training.learned import Learned, num_learned
+from training.sharding import gather_params, hold_rows, layers_hold_rows, place_batch
 from training.state import make_start
 from training.step import make_train_step
 from training.trainable import Programs
@@ -51,6 +51,7 @@ class TaskRun:
     optimizer: optax.GradientTransformation
     train: Stream
     dev: HeldOutExamples
+    learns: Learned | None
     mesh: Mesh | None = None
 
     least = "error"
@@ -67,9 +68,7 @@ class TaskRun:
     @property
     def learned(self) -> int:
         """How many numbers are learned."""
-        learned = learned_by(self.experiment.data.adapt)
-        named = jax.tree_util.tree_leaves_with_path(self.shapes)
-        return sum(leaf.size for path, leaf in named if learned is None or learned(param_name(path)))
+        return num_learned(self.learns, self.shapes, self.experiment.optimizer.total_steps)
 
     def programs(self) -> Programs:
         """The start, the step and the predictions; each call compiles anew."""
@@ -82,7 +81,7 @@ class TaskRun:
             accumulate=experiment.optimizer.accumulate,
             on_nonfinite=experiment.training.on_nonfinite,
             mesh=self.mesh,
-            learned=learned_by(experiment.data.adapt),
+            learned=self.learns,
         )
         start = make_start(self.model, self.optimizer, experiment.data.batch_size, self.mesh)
         return Programs(start, step, make_predict(self.model, experiment.objective, self.vocab, self.mesh))

@@ -13,8 +13,10 @@ from jaxtyping import Array, Float, Key
 
 from batch import InputError
 from data.task import TaskData
+from finetuning.adaptation import is_added
 from finetuning.templates import template_of
 from models import Model, ModelConfig, build_model
+from models.features import Features, SideBySide, WeightedSum
 from models.heads import TaskHead
 from models.parameters import Initializer, TruncatedNormal, abstract_params, initialize
 from models.pointer import PointerHead
@@ -39,12 +41,14 @@ class Answers:
     ends: Literal["alone", "given_start"] = "alone"
     nullable: bool = False
 
-    def head(self, config: ModelConfig, init: Initializer, precision: Precision) -> TaskHead | PointerHead:
-        """Two scores a token, or XLNet's head."""
-        dim, epsilon = config.model_dim, config.epsilon
+    def head(
+        self, config: ModelConfig, init: Initializer, precision: Precision, read: int | None
+    ) -> TaskHead | PointerHead:
+        """Two scores a token, or XLNet's head, over rows of the width `read`."""
+        dim, how = config.model_dim, {"precision": precision, "read": read}
         if self.ends == "alone":
-            return TaskHead(dim, 2, init, pooled=False, dropout_rate=0.0, precision=precision)
-        return PointerHead(dim, init, nullable=self.nullable, epsilon=epsilon, precision=precision)
+            return TaskHead(dim, 2, init, pooled=False, dropout_rate=0.0, **how)
+        return PointerHead(dim, init, nullable=self.nullable, epsilon=config.epsilon, **how)
 
 
 def task_model(
@@ -56,12 +60,13 @@ def task_model(
     precision: Precision,
     remat: Remat,
     frozen: bool = False,
+    layers: str = "last",
     answers: Answers | None = None,
 ) -> Model:
     """The trunk of a pretrained model and a head of `outputs` scores, under the parameter names of both.
 
     `answers` ask for a head that finds them, in place of that. A frozen trunk has no dropout: its features are the same
-    in every epoch.
+    in every epoch. `layers` says which layers the head reads.
     """
     trunk = dataclasses.replace(config, dropout_rate=0.0, attention_dropout_rate=0.0) if frozen else config
     model: Any = build_model(trunk, vocab_size, precision=precision, remat=remat)
@@ -69,11 +74,33 @@ def task_model(
         if getattr(model, name, None) is not None:
             setattr(model, name, nnx.static(None))
     init = TruncatedNormal(config.initializer_range)
-    head = TaskHead(
-        config.model_dim, outputs, init, pooled=pooled, dropout_rate=config.dropout_rate, precision=precision
-    )
-    model.task = nnx.data(head if answers is None else answers.head(config, init, precision))
+    features = features_of(layers, config)
+    read = None if features is None else features.width
+    if features is not None:
+        model.features = nnx.data(features)
+    if answers is not None:
+        model.task = nnx.data(answers.head(config, init, precision, read))
+        return model
+    dim, rate = config.model_dim, config.dropout_rate
+    head = TaskHead(dim, outputs, init, pooled=pooled, dropout_rate=rate, precision=precision, read=read)
+    model.task = nnx.data(head)
     return model
+
+
+def features_of(layers: str, config: ModelConfig) -> Features | None:
+    """What a head reads that `layers` names, as in `TaskData`; None: the last layer.
+
+    Raises InputError where the model has fewer layers.
+    """
+    if layers == "last":
+        return None
+    top, dim = config.num_layers, config.model_dim
+    if layers == "weighted":
+        return WeightedSum(dim, top)
+    number = int(layers.removeprefix("last-"))
+    if number > top:
+        raise InputError(f"--layers={layers}: the model has {top} layers; name one of them, or 0 for its embeddings.")
+    return SideBySide(dim, (number,) if layers.isdigit() else tuple(range(top - number + 1, top + 1)))
 
 
 def without_memory(config: ModelConfig) -> ModelConfig:
@@ -83,9 +110,10 @@ def without_memory(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, memory_length=0, same_length=False)
 
 
-def num_task_parameters(dim: int, outputs: int, *, pooled: bool) -> int:
-    """Numbers in a head: (D + 1) C, and (D + 1) D of the pooler."""
-    return (dim + 1) * (outputs + (dim if pooled else 0))
+def num_task_parameters(dim: int, outputs: int, *, pooled: bool, side_by_side: int = 1) -> int:
+    """Numbers in a head that reads k layers: (k D + 1) C; with a pooler (k D + 1) D + (D + 1) C."""
+    read = side_by_side * dim + 1
+    return read * dim + (dim + 1) * outputs if pooled else read * outputs
 
 
 def start_digest(workdir: Path, step: int) -> str:
@@ -104,7 +132,7 @@ def pretrained_params(workdir: Path, step: int) -> dict[str, Any]:
 
 
 def starting_params(model: Model, config: ModelConfig, data: TaskData, seed: int, workdir: Path, step: int) -> Any:
-    """The checkpoint's parameters, with the head that the seed draws; so are the layers that begin anew.
+    """The checkpoint's parameters, with a head and added parts that the seed draws, and so the layers that begin anew.
 
     Raises InputError where the checkpoint lacks a parameter of the trunk or has it in another shape.
     """
@@ -117,7 +145,7 @@ def starting_params(model: Model, config: ModelConfig, data: TaskData, seed: int
             params[name] = jnp.asarray(found)
             if data.reinitialized and name.startswith("layers/"):
                 fresh.append(name)
-        elif name.startswith("task/"):
+        elif is_added(name):
             fresh.append(name)
         else:
             there = "is missing" if found is None else f"is {list(found.shape)}, expected {list(own.shape)}"

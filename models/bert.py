@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 from batch import InputError, Inputs, Memory, Output
 from models.attention import SelfAttention, self_view
 from models.block import Block, encode, final_norm
+from models.features import Features, captured, read
 from models.heads import PairHead, TaskHead
 from models.layers import ACTIVATIONS, Embedding, Linear, dropout, gather, make_norm, split_key
 from models.parameters import ZEROS, TruncatedNormal, parameter, stacked
@@ -55,6 +56,7 @@ class MaskedHead(nnx.Module):
 
 class Bert(nnx.Module):
     task: TaskHead | None = None  # of a model that is fine-tuned
+    features: Features | None = None  # what that reads, if not the last layer
 
     def __init__(
         self, config: BertConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"
@@ -93,6 +95,7 @@ class Bert(nnx.Module):
         capture: Sequence[str] = (),
     ) -> Output:
         """Reads a batch. A key means training (dropout); `capture` may name "layers" and "attention"."""
+        capture = captured(capture, self.features)
         embedding_key, layers_key = split_key(key, 2)
         x = self.tokens(inputs.tokens)
         x = x if self.segments is None else x + self.segments(inputs.segments)
@@ -100,7 +103,7 @@ class Bert(nnx.Module):
         view = self_view(inputs, self.positions)
         last, layers, attention = encode(self.layers, x, view, capture, key=layers_key, remat=self.remat)
         last = last if self.final_norm is None else self.final_norm(last)
-        hidden = gather(last, inputs.predict)
+        hidden = read(self.features, gather(last, inputs.predict), layers, inputs.predict)
         return Output(
             hidden=hidden,
             pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),

@@ -14,12 +14,20 @@ from models.precision import Precision
 from models.trunk import Remat, TrunkConfig, scan_layers
 
 
+def _as_it_is(x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
+    return x
+
+
 class Block(nnx.Module):
     """Attention and then the feed-forward block, each added to the rows that it read.
 
     Post-norm (Vaswani et al. 2017): x = norm(x + attention(x)); x = norm(x + mlp(x)).
     Pre-norm (Xiong et al. 2020): x = x + attention(norm(x)); x = x + mlp(norm(x)); see `final_norm`.
     """
+
+    # Of a model that is fine-tuned: what a part returns goes through its adapter before it is added.
+    attention_adapter: Callable[..., Any] = staticmethod(_as_it_is)
+    mlp_adapter: Callable[..., Any] = staticmethod(_as_it_is)
 
     def __init__(
         self,
@@ -51,17 +59,14 @@ class Block(nnx.Module):
         enter, leave = self.around(self.attention_norm)
         rows = (x,) if context is None else (x, context)
         mixed, weights = self.attention(*map(enter, rows), view, key=weights_key)
-        x = leave(x + dropout(mixed, self.dropout_rate, mixed_key))
+        x = leave(x + self.attention_adapter(dropout(mixed, self.dropout_rate, mixed_key)))
         enter, leave = self.around(self.mlp_norm)
-        return leave(x + dropout(self.mlp(enter(x), key=inner_key), self.dropout_rate, mlp_key)), weights
+        inner = dropout(self.mlp(enter(x), key=inner_key), self.dropout_rate, mlp_key)
+        return leave(x + self.mlp_adapter(inner)), weights
 
     def around(self, norm: Norm) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """What is done to the rows that a part reads, and to the sum with what it returns."""
         return (norm, _as_it_is) if self.pre_norm else (_as_it_is, norm)
-
-
-def _as_it_is(x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
-    return x
 
 
 def final_norm(config: TrunkConfig) -> Norm | None:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 from batch import Inputs, Memory, Output
 from models.attention import SelfAttention, self_view
 from models.block import Block, encode, final_norm
+from models.features import Features, captured, read
 from models.heads import TaskHead
 from models.layers import Embedding, dropout, gather, split_key
 from models.parameters import Normal, stacked
@@ -45,6 +46,7 @@ def gpt_block(config: GptConfig, precision: Precision) -> Block:
 
 class Gpt(nnx.Module):
     task: TaskHead | None = None  # of a model that is fine-tuned
+    features: Features | None = None  # what that reads, if not the last layer
 
     def __init__(self, config: GptConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"):
         c, init = config, Normal(config.initializer_range)
@@ -73,13 +75,14 @@ class Gpt(nnx.Module):
         capture: Sequence[str] = (),
     ) -> Output:
         """Reads a batch. A key means training (dropout); `capture` may name "layers" and "attention"."""
+        capture = captured(capture, self.features)
         embedding_key, layers_key = split_key(key, 2)
         x = self.positions(self.tokens(inputs.tokens), inputs.position)
         x = dropout(x, self.config.dropout_rate, embedding_key)
         view = self_view(inputs, self.positions)
         last, layers, attention = encode(self.layers, x, view, capture, key=layers_key, remat=self.remat)
         last = last if self.norm is None else self.norm(last)
-        hidden = gather(last, inputs.predict)
+        hidden = read(self.features, gather(last, inputs.predict), layers, inputs.predict)
         return Output(
             hidden=hidden,
             scores=None if self.task is None else self.task(hidden, key=key),

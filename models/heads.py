@@ -31,7 +31,8 @@ class TaskHead(nnx.Module):
     """Scores of classes, or one number, from the rows that a task reads: dropout, then W h + b.
 
     With a pooler, tanh(V h + c) comes first, as over the summary of BERT and of XLNet (Devlin et al. 2019, section
-    4.1; Yang et al. 2019); GPT's last token and the words of a tagger have none.
+    4.1; Yang et al. 2019); GPT's last token and the words of a tagger have none. `read` is the width of the rows, if it
+    is not the model's.
     """
 
     STREAM = 0x7461736B  # of its dropout: far from the numbers of a model's own keys
@@ -45,12 +46,14 @@ class TaskHead(nnx.Module):
         pooled: bool,
         dropout_rate: float,
         precision: Precision,
+        read: int | None = None,
     ):
-        self.pooler = Linear((dim,), (dim,), initializer, bias=True, precision=precision) if pooled else None
-        self.out = Linear((dim,), (outputs,), initializer, bias=True, precision=precision)
+        width = (dim if read is None else read,)
+        self.pooler = Linear(width, (dim,), initializer, bias=True, precision=precision) if pooled else None
+        self.out = Linear((dim,) if pooled else width, (outputs,), initializer, bias=True, precision=precision)
         self.dropout_rate = dropout_rate
 
-    def __call__(self, hidden: Float[Array, "B P D"], *, key: Key[Array, ""] | None = None) -> Float[Array, "B P C"]:
+    def __call__(self, hidden: Float[Array, "B P _"], *, key: Key[Array, ""] | None = None) -> Float[Array, "B P C"]:
         """`key` is the one the model was called with."""
         own = None if key is None else jax.random.fold_in(key, self.STREAM)
         pooled = hidden if self.pooler is None else jnp.tanh(self.pooler(hidden))

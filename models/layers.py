@@ -24,6 +24,8 @@ ACTIVATIONS: dict[str, Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]
 class Linear(nnx.Module):
     """`x W + b` from the trailing axes `inputs` to the axes `outputs`, for instance `(D,) -> (H, K)`."""
 
+    update: Callable[..., Float[Array, "..."]] | None = None  # of a model that is fine-tuned, what is added to it
+
     def __init__(
         self,
         inputs: tuple[int, ...],
@@ -44,7 +46,8 @@ class Linear(nnx.Module):
         rows, letters = letters[: x.ndim - self.contracted], letters[x.ndim - self.contracted :]
         summed, out = letters[: self.contracted], letters[self.contracted : kernel.ndim]
         y = contract(f"{rows}{summed},{summed}{out}->{rows}{out}", x, kernel, self.precision)
-        return y if self.bias is None else y + jnp.expand_dims(self.bias[...], range(len(rows)))
+        y = y if self.bias is None else y + jnp.expand_dims(self.bias[...], range(len(rows)))
+        return y if self.update is None else y + self.update(x)
 
 
 class LayerNorm(nnx.Module):

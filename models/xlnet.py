@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from batch import InputError, Inputs, Memory, Output
 from models.block import Block, final_norm
 from models.factored import Factored, factored
+from models.features import Features, captured, read
 from models.heads import PairHead, TaskHead
 from models.layers import Embedding, dropout, gather, select, split_key
 from models.memory import empty_memory, forget, remember, remembered
@@ -71,6 +72,7 @@ def xlnet_block(config: XlnetConfig, precision: Precision) -> Block:
 
 class Xlnet(nnx.Module):
     task: TaskHead | None = None  # of a model that is fine-tuned
+    features: Features | None = None  # what that reads, if not the last layer
 
     def __init__(
         self, config: XlnetConfig, vocab_size: int, *, precision: Precision = "float32", remat: Remat = "cheap"
@@ -120,6 +122,7 @@ class Xlnet(nnx.Module):
         Without a memory, the rows start as a run does: with whatever `init_memory` gives.
         """
         c, (batch_size, length) = self.config, inputs.tokens.shape
+        capture = captured(capture, self.features)
         memory = self.init_memory(batch_size) if memory is None else memory
         content_key, query_key, distance_key, layers_key, out_key = split_key(key, 5)
         content = dropout(self.tokens(inputs.tokens), c.dropout_rate, content_key)
@@ -141,14 +144,16 @@ class Xlnet(nnx.Module):
 
         past = None if memory is None else memory.hidden
         last, (kept, layers, attention) = scan_layers(body, x, (self.layers, past), key=layers_key, remat=self.remat)
+        layers = None if layers is None else jnp.concatenate([content[None], layers])
         last = last if self.norm is None else self.norm(last)
         hidden = dropout(self.predictions(last, inputs), c.dropout_rate, out_key)
+        hidden = read(self.features, hidden, layers, inputs.predict)
         return Output(
             hidden=hidden,
             pooled=None if self.pair_head is None else self.pair_head.pool(last, inputs.summary),
             scores=None if self.task is None else self.task(hidden, key=key),
             memory=None if memory is None else remembered(memory, kept, inputs),
-            layers=None if layers is None else jnp.concatenate([content[None], layers]),
+            layers=layers,
             attention=None if attention is None else attention[:, :, :, :length],
             query_attention=attention[:, :, :, length:] if attention is not None and inputs.query_stream else None,
         )

@@ -61,7 +61,7 @@ OWN_FLAGS = (
     *("tasks", "text", "output", "length", "kappa", "positions", "orders", "items", "pairs", "probe"),
     *("suite", "from", "seeds", "match"),
     *("coordinator", "num_processes", "process_id"),
-    *("task", "data", "label", "train", "dev", "rates", "epochs", "from_scratch", "visibility", "adapt"),
+    *("task", "data", "label", "train", "dev", "rates", "epochs", "from_scratch", "visibility", "adapt", "layers"),
     *("model", "updates"),
 )
 

@@ -126,7 +126,8 @@ def test_memory_is_split_by_rows_its_second_axis():
 def test_every_rule_places_a_parameter_of_some_model():
     unusual = XlnetConfig(tied_biases=True, pair_head=True, norm_position="pre", tied=False)
     variants = [*cases.MODELS.values(), BertConfig(norm_position="pre"), unusual]
-    found = {spec for config in variants for spec in names(config)} | {"task/out/kernel"}  # tests/test_task_models.py
+    found = {spec for config in variants for spec in names(config)}
+    found |= {"task/out/kernel", "features/weight"}  # tests/test_task_models.py, tests/test_adaptation.py
     assert not [rule for rule in RULES if not any(re.fullmatch(rule, name) for name in found)]
 
 

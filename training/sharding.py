@@ -35,20 +35,21 @@ RULES = {
     "layers/attention/out/kernel": P(None, "tensor", None, "fsdp"),
     "layers/mlp/(up|gate)/kernel": P(None, "fsdp", "tensor"),
     "layers/mlp/down/kernel": P(None, "tensor", "fsdp"),
-    "layers/.+(bias|scale|segment)": P(),
+    "layers/.+(bias|scale|segment|(update|adapter)/(down|up)/kernel)": P(),
     "head/transform/kernel": P("fsdp"),
     "head/(.+/)?(bias|scale)": P(),
     "pair_head/pooler/kernel": P("fsdp"),
     "pair_head/(decision/kernel|.+/bias)": P(),
     "task/.+": P(),
+    "features/.+": P(),
     "norm/(bias|scale)": P(),
     "final_norm/(bias|scale)": P(),
     "biases/.+": P(),
     "query": P(),
     "bias": P(),
 }
-"""Every parameter of every model, by a regular expression for its whole name. Vectors, a thousandth of a model, are
-whole everywhere: to gather one costs more than to keep it."""
+"""Every parameter of every model, by a regular expression for its whole name. Vectors, a thousandth of a model, and the
+narrow kernels that fine-tuning adds are whole everywhere: to gather one costs more than to keep it."""
 
 
 def make_mesh(config: MeshConfig) -> Mesh | None:

@@ -54,7 +54,7 @@ def make_train_step(
             descend = accumulated(descend, accumulate)
         gradients, means, memory = descend(state.params, inputs, targets, memory, dropout)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = keep_others(optax.apply_updates(state.params, updates), state.params, learned)
+        params = keep_others(optax.apply_updates(state.params, updates), state.params, learned, state.step)
         new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, memory=memory)
         record = {**means, "gradient_norm": optax.tree.norm(gradients)}
         if on_nonfinite == "skip":
