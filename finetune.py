@@ -39,6 +39,7 @@ EPOCHS = flags.DEFINE_integer("epochs", 3, "passes over the training set", lower
 SCRATCH = flags.DEFINE_bool("from_scratch", True, "train the same model from random weights too")
 SEES = flags.DEFINE_enum("visibility", None, get_args(Visibility), "what a token sees, if not as in pretraining")
 ADAPT = flags.DEFINE_enum("adapt", "full", get_args(Adapt), "what is learned beside the head: all, nothing, or biases")
+LANGUAGE = flags.DEFINE_float("language_weight", 0.0, "what the next token's loss counts beside the task's, as in GPT")
 OUTPUT = flags.DEFINE_string("output", None, "folder of the runs and of results.json, if not WORKDIR/finetune/TASK")
 
 
@@ -54,7 +55,9 @@ def main(fields: list[tuple[str, str]]) -> None:
     output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / name
     visibility: Any = SEES.value
     adapt: Any = ADAPT.value
-    recipe = Recipe(pretrained, sets, str(folder), EPOCHS.value, adapt, visibility, fields)
+    recipe = Recipe(
+        pretrained, sets, str(folder), EPOCHS.value, adapt, visibility, fields, language_weight=LANGUAGE.value
+    )
     arms: list[Arm] = ["pretrained", "scratch"] if SCRATCH.value else ["pretrained"]
     rates = rates_of(RATES.value, pretrained.experiment.model.model_dim)
     asked = [Trial(arm, rate, seed) for arm in arms for rate in rates for seed in range(SEEDS.value)]

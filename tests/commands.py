@@ -62,6 +62,7 @@ OWN_FLAGS = (
     *("suite", "from", "seeds", "match"),
     *("coordinator", "num_processes", "process_id"),
     *("task", "data", "label", "train", "dev", "rates", "epochs", "from_scratch", "visibility", "adapt"),
+    "language_weight",
 )
 
 
