@@ -69,9 +69,9 @@ def measured_answers(
     In English also what SQuAD's script says of questions that have an answer and of those that have none.
     """
     if not nullable:
-        return measured(task, [each.best for each in found], references)
+        return measured(task, said(found, None), references)
     threshold = threshold_of(task, found, references)
-    values = measured(task, [each.answer(threshold) for each in found], references)
+    values = measured(task, said(found, threshold), references)
     if "answer_f1" in task.metrics:
         odds = np.array([each.null_odds for each in found])
         parts = squad2([each.best for each in found], references, odds, threshold)
@@ -79,13 +79,18 @@ def measured_answers(
     return {**values, THRESHOLD: threshold}
 
 
+def said(found: Sequence[Prediction], threshold: float | None) -> list[str]:
+    """The answers: none where the odds of that are above the threshold, if there is one."""
+    return [each.best if threshold is None else each.answer(threshold) for each in found]
+
+
 def write_found(folder: Path, name: str, found: Sequence[Prediction], threshold: float | None) -> None:
     """Writes the files of a set as the leaderboard has them: answers, the best guesses, the odds of no answer.
 
     None of the last where every question has an answer, and so no threshold.
     """
-    answers = {each.name: each.best if threshold is None else each.answer(threshold) for each in found}
-    write_answers(folder / f"predictions-{name}.json", answers)
+    names = [each.name for each in found]
+    write_answers(folder / f"predictions-{name}.json", dict(zip(names, said(found, threshold), strict=True)))
     write_n_best(folder / f"nbest-{name}.json", {each.name: each.guesses for each in found})
     if threshold is not None:
         odds = {each.name: float(np.clip(each.null_odds, -LARGEST, LARGEST)) for each in found}

@@ -24,9 +24,9 @@ from finetuning.start import (
     without_memory,
 )
 from finetuning.stream import HeldOutExamples, TaskStream
-from finetuning.task import Kind, Sets
+from finetuning.task import Sets
 from finetuning.templates import GPT, Template, template_of
-from objectives import TASK_OBJECTIVES, Extraction, Objective
+from objectives import TASK_OBJECTIVES, Extraction, Objective, WithLanguage
 from objectives.tasks import Visibility
 from training.checkpoint import Checkpoints
 from training.config import Experiment, OptimizerConfig, TrainingConfig
@@ -74,6 +74,7 @@ class Recipe:
     visibility: Visibility | None = None  # None: as in pretraining, "left" for GPT
     fields: Fields = ()  # that change the experiment, as --config.FIELD=VALUE does
     layers: str = "last"  # that a frozen trunk is read at
+    language_weight: float = 0.0  # of the next token's loss, beside the task's
 
     @property
     def template(self) -> Template:
@@ -116,7 +117,7 @@ def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experimen
     total = epoch * recipe.epochs
     experiment = Experiment(
         model=without_memory(source.model),
-        objective=objective_of(sets.task.kind, recipe.visibility or ("left" if recipe.template is GPT else "both")),
+        objective=objective_of(recipe),
         data=data,
         optimizer=OptimizerConfig(total_steps=total, warmup_steps=total // 10, peak_rate=rate),
         training=TrainingConfig(eval_every=epoch),
@@ -125,7 +126,7 @@ def experiment_of(recipe: Recipe, arm: Arm, rate: float, seed: int) -> Experimen
         remat=source.remat,
         init_from=str(pretrained.workdir) if arm == "pretrained" else None,
     )
-    return override(experiment, [field for field in recipe.fields if not field[0].startswith("data.")])
+    return override(experiment, [field for field in recipe.fields if not field[0].startswith(("data.", "objective."))])
 
 
 def of_kind(recipe: Recipe) -> dict[str, Any]:
@@ -165,9 +166,28 @@ def inner(fields: Fields, prefix: str) -> list[tuple[str, str]]:
     return [(name.removeprefix(prefix), text) for name, text in fields if name.startswith(prefix)]
 
 
-def objective_of(kind: Kind, visibility: Visibility) -> Objective:
-    """The objective of a kind of task."""
-    return TASK_OBJECTIVES[kind](visibility)
+def objective_of(recipe: Recipe) -> Objective:
+    """The objective of a recipe's kind of task, and beside it the next token's where that has a weight.
+
+    Raises InputError where the model did not learn to predict next tokens, and where it could not learn from them.
+    """
+    visibility = recipe.visibility or ("left" if recipe.template is GPT else "both")
+    fields, weight = inner(recipe.fields, "objective."), recipe.language_weight
+    task = override(TASK_OBJECTIVES[recipe.sets.task.kind](visibility), fields, "objective.")
+    if not weight:
+        return task
+    pretrained = recipe.pretrained.experiment.objective
+    if "right" not in pretrained.reads:
+        raise InputError(
+            f"--language_weight={weight}: the checkpoint did not learn to predict the next token (its objective is "
+            f"{type(pretrained).__name__}); name one of a causal model, such as GPT, or leave the weight out."
+        )
+    if recipe.adapt == "frozen":
+        raise InputError(
+            f"--language_weight={weight}: with --adapt=frozen nothing is learned that this loss could teach; leave "
+            "one of them out."
+        )
+    return WithLanguage(task, weight)
 
 
 def encode(recipe: Recipe, examples: Sequence[Any], data: TaskData, *, training: bool = False) -> Encoded:
@@ -195,6 +215,7 @@ def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Enco
     """The run of an experiment over encoded sets. Raises InputError where the model cannot read them."""
     data, template, tokenizer = experiment.data, recipe.template, recipe.pretrained.tokenizer
     objective, kind, adaptation = experiment.objective, recipe.sets.task.kind, ADAPTATIONS[data.adapt]
+    own = objective.task if isinstance(objective, WithLanguage) else objective
     check_reads(experiment.model, data, recipe.sets.texts)
     model = task_model(
         experiment.model,
@@ -205,7 +226,8 @@ def build_task_run(recipe: Recipe, experiment: Experiment[TaskData], train: Enco
         remat=experiment.remat,
         frozen=not adaptation.dropout,
         layers=data.layers,
-        answers=Answers(objective.ends, data.nullable) if isinstance(objective, Extraction) else None,
+        answers=Answers(own.ends, data.nullable) if isinstance(own, Extraction) else None,
+        language=isinstance(objective, WithLanguage),
     )
     adaptation.put(model, data)
     pad = tokenizer.vocab.pad or 0

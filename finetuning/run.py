@@ -21,6 +21,7 @@ from finetuning.task import Sets
 from models import Model
 from models.parameters import abstract_params
 from objectives import Objective
+from objectives.tasks import reader
 from training.config import Experiment
 from training.keys import held_out_key
 from training.learned import Learned, num_learned
@@ -106,7 +107,7 @@ def make_predict(model: Model, objective: Objective, vocab: Vocab, mesh: Mesh | 
 
     An objective whose predictions are not made of the model's scores alone says in `read` what they are made of.
     """
-    graphdef, read = nnx.graphdef(model), getattr(objective, "read", lambda model, output, targets: output.scores)
+    graphdef, read = nnx.graphdef(model), reader(objective)
 
     def run(params: Any, batch: Batch) -> tuple[dict[str, Mean], Any]:
         inputs, targets = hold_rows(objective.prepare(batch, vocab, held_out_key()), mesh)

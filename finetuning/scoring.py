@@ -34,10 +34,10 @@ def predictions_of(
 
 
 def truth_of(examples: Sequence[Example], labels: tuple[str, ...]) -> Predictions:
-    """The published answers, as predictions are."""
-    tags = [list(each.tags or ()) for each in examples if isinstance(each, Tagged)]
-    if tags:
-        return tags
+    """The published answers, as predictions are; of questions all that people gave."""
+    several = [list(each.tags or ()) for each in examples if isinstance(each, Tagged)] or references_of(examples)
+    if several:
+        return several
     written = [str(each.label) for each in examples if isinstance(each, Labeled | Choice)]
     return np.array([labels.index(label) for label in written], np.int64) if labels else np.array(written, np.float64)
 
@@ -54,18 +54,41 @@ def measured(task: Task, predicted: Predictions | list[str], truth: Predictions)
     return {**values, "score": score, "error": 1.0 - score}
 
 
+def measured_on(sets: Sets, name: str, predicted: Predictions | list[str]) -> dict[str, float]:
+    """Each metric on a further set, under the names of both; nothing of a set that is none."""
+    if name not in sets.further:
+        return {}
+    values = measured(sets.task, predicted, truth_of(sets.others[name], sets.labels))
+    return {f"{name}/{metric}": values[metric] for metric in sets.task.metrics}
+
+
 def majority(sets: Sets) -> dict[str, float]:
-    """What the most frequent class, tag, answer or the mean number of the training set gets on the dev set."""
+    """What the most frequent class, tag, answer or the mean number of the training set gets on all that is measured."""
+    constant = usual(sets)
+    values = measured(sets.task, constantly(sets, "dev", constant), truth_of(sets.dev, sets.labels))
+    for name in sets.further:
+        values |= measured_on(sets, name, constantly(sets, name, constant))
+    return values
+
+
+def usual(sets: Sets) -> Any:
+    """The most frequent class, by its number, tag or answer of the training set; the mean of its numbers."""
+    train = truth_of(sets.train, sets.labels)
     if sets.task.kind == "extraction":
-        train, dev = references_of(sets.train), references_of(sets.dev)
-        answer = most_frequent([own[0] if own else "" for own in train])
-        return measured(sets.task, [answer] * len(dev), dev)
-    train, truth = truth_of(sets.train, sets.labels), truth_of(sets.dev, sets.labels)
+        return most_frequent([own[0] if own else "" for own in train])
     if isinstance(train, list):
-        tag = most_frequent([tag for tags in train for tag in tags])
-        return measured(sets.task, [[tag] * len(tags) for tags in truth], truth)
-    constant = most_frequent(train.tolist()) if sets.labels else float(train.mean())
-    return measured(sets.task, np.full(len(truth), constant), truth)
+        return most_frequent([tag for tags in train for tag in tags])
+    return most_frequent(train.tolist()) if sets.labels else float(train.mean())
+
+
+def constantly(sets: Sets, name: str, constant: Any) -> Any:
+    """Predictions for a set that are all the same."""
+    examples = sets.named[name]
+    if sets.task.kind == "extraction":
+        return [constant] * len(examples)
+    if sets.task.kind == "tagging":
+        return [[constant] * len(each.tags or ()) for each in examples if isinstance(each, Tagged)]
+    return np.full(len(examples), constant)
 
 
 def most_frequent(values: Sequence[Any]) -> Any:

@@ -27,8 +27,11 @@ from training.keys import named_key
 from training.manifest import MANIFEST
 from training.workdir import stored_experiment, stored_tokenizer
 
-PRETRAINING = ("head", "pair_head", "query", "bias", "output")
+PRETRAINING = ("pair_head", "query")
 """Parts of a model that only pretraining reads. A task's has none of them: nothing is decayed that is never learned."""
+
+VOCABULARY = ("head", "bias", "output")
+"""Parts that score tokens: a task's model has them where the next token is learned beside the task, and only there."""
 
 POOLERS = {"task/pooler/kernel": "pair_head/pooler/kernel", "task/pooler/bias": "pair_head/pooler/bias"}
 """A task's pooler, and what it starts from where the checkpoint has it, as in BERT's release."""
@@ -62,15 +65,16 @@ def task_model(
     frozen: bool = False,
     layers: str = "last",
     answers: Answers | None = None,
+    language: bool = False,
 ) -> Model:
     """The trunk of a pretrained model and a head of `outputs` scores, under the parameter names of both.
 
     `answers` ask for a head that finds them, in place of that. A frozen trunk has no dropout: its features are the same
-    in every epoch. `layers` says which layers the head reads.
+    in every epoch. `layers` says which layers the head reads. With `language` it still scores tokens.
     """
     trunk = dataclasses.replace(config, dropout_rate=0.0, attention_dropout_rate=0.0) if frozen else config
     model: Any = build_model(trunk, vocab_size, precision=precision, remat=remat)
-    for name in PRETRAINING:
+    for name in PRETRAINING if language else (*PRETRAINING, *VOCABULARY):
         if getattr(model, name, None) is not None:
             setattr(model, name, nnx.static(None))
     init = TruncatedNormal(config.initializer_range)

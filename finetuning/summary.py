@@ -15,9 +15,10 @@ ARMS = {"pretrained": "pretrained", "scratch": "from scratch"}
 def table(sets: Sets, summaries: Sequence[Summary], majority: Mapping[str, float]) -> str:
     """One line an arm: each metric on the dev set in percent, mean ± standard deviation over seeds, and each seed's.
 
+    Beside them stand those on further sets, as SET/METRIC, a question mark where a seed was finished without the set.
     An arm of which a seed diverged at its best rate has no mean: the line says so.
     """
-    metrics = sets.task.metrics
+    metrics = sets.measures
     rows = [["arm", "rate", *metrics, f"{metrics[0]} by seed"]]
     for own in summaries:
         seeds = " ".join(percent(value, "diverged") for value in own.values(metrics[0]))
@@ -46,7 +47,7 @@ def baseline(sets: Sets) -> str:
 
 def values(sets: Sets, outcomes: Sequence[Outcome], summaries: Sequence[Summary], majority: Mapping[str, float]) -> Any:
     """The same and every trial, as JSON values."""
-    names = (*sets.task.metrics, "score")
+    names = (*sets.measures, "score")
     arms = {
         own.arm: {
             "rate": own.rate,

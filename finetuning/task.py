@@ -37,7 +37,7 @@ class Sets:
     labels: tuple[str, ...]
     train: Sequence[Example]
     dev: Sequence[Example]
-    others: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)  # predicted too; by name
+    others: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)  # predicted at the end; by name
     submitted: Mapping[str, Submit] = dataclasses.field(default_factory=dict)  # those of them that a leaderboard judges
 
     def __post_init__(self):
@@ -56,6 +56,17 @@ class Sets:
     def named(self) -> Mapping[str, Sequence[Example]]:
         """Every set by its name."""
         return {"train": self.train, "dev": self.dev, **self.others}
+
+    @functools.cached_property
+    def further(self) -> tuple[str, ...]:
+        """The other sets that have labels: they are measured at the end, and nothing is chosen by them."""
+        labeled = {name: bool(examples) and not any(map(unlabeled, examples)) for name, examples in self.others.items()}
+        return tuple(name for name, known in labeled.items() if known)
+
+    @functools.cached_property
+    def measures(self) -> tuple[str, ...]:
+        """What is told of a model: the metrics on the dev set, then those on each further set, as SET/METRIC."""
+        return (*self.task.metrics, *(f"{name}/{metric}" for name in self.further for metric in self.task.metrics))
 
     @functools.cached_property
     def digest(self) -> str:

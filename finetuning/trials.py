@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 
-from finetuning.answers import THRESHOLD, answers_of, write_found
+from finetuning.answers import THRESHOLD, answers_of, said, write_found
 from finetuning.build import Arm, Recipe, build_task_run, encoded, experiment_of, start_of
 from finetuning.kept import settle, write_lean
 from finetuning.run import TaskRun, predict
-from finetuning.scoring import predictions_of, write
+from finetuning.scoring import measured_on, predictions_of, write
 from finetuning.stream import HeldOutExamples
 from models.parameters import abstract_params
 from training.checkpoint import Checkpoints
@@ -46,11 +46,11 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What the best checkpoint of a trial measured on the dev set, or that the trial diverged."""
+    """What the best checkpoint of a trial measured on the dev set and on further ones, or that the trial diverged."""
 
     trial: Trial
     step: int | None  # of that checkpoint; None where there is none
-    values: Mapping[str, float]  # NaN where it diverged
+    values: Mapping[str, float]  # NaN where it diverged, or where the set was not there
     diverged: str | None = None  # at which step, and what was no longer a number
 
 
@@ -82,9 +82,9 @@ class Summary:
         return statistics.fmean(self.values(name))
 
     def deviation(self, name: str) -> float:
-        """The standard deviation over seeds; NaN of one seed, and where one diverged."""
+        """The standard deviation over seeds; NaN of one seed, and where one has no value."""
         values = self.values(name)
-        return statistics.stdev(values) if len(values) > 1 and not self.diverged else math.nan
+        return statistics.stdev(values) if len(values) > 1 and not any(map(math.isnan, values)) else math.nan
 
 
 def summarize(outcomes: Sequence[Outcome]) -> list[Summary]:
@@ -135,12 +135,13 @@ class Trials:
         return run
 
     def finished(self, trial: Trial) -> Outcome | None:
-        """What a finished trial measured, None where it is not finished."""
+        """What a finished trial measured, None where it is not finished; NaN on a set that was not there then."""
         try:
             found = json.loads((self.output / trial.folder / RESULT).read_text())
         except FileNotFoundError:
             return None
-        values = {name: float(value) for name, value in found["values"].items()}
+        values = dict.fromkeys(self.measured, math.nan)
+        values |= {name: float(value) for name, value in found["values"].items()}
         return Outcome(trial, found["step"], values, found["diverged"])
 
     def train(self, trial: Trial, run: TaskRun, progress: Part) -> Outcome:
@@ -163,22 +164,24 @@ class Trials:
         folder = self.output / trial.folder
         checkpoints = Checkpoints(folder, least=run.least)
         step = checkpoints.resolve("best")
-        params, measured = checkpoints.restore_params(step, abstract_params(run.model)), checkpoints.metrics(step)
-        names = (*self.measured, *({THRESHOLD} & measured.keys()))
-        placed = jax.device_put(params)
+        params, told = checkpoints.restore_params(step, abstract_params(run.model)), dict(checkpoints.metrics(step))
+        threshold, placed = told.get(THRESHOLD), jax.device_put(params)
         for name in ("dev", *self.recipe.sets.others):
             predicted = self.predict(run, programs, placed, name)
             if run.sets.task.kind == "extraction":
-                write_found(folder, name, predicted, measured.get(THRESHOLD))
+                write_found(folder, name, predicted, threshold)
+                predicted = said(predicted, threshold)
             else:
                 write(folder, self.recipe.sets, name, predicted)
+            told |= measured_on(self.recipe.sets, name, predicted)
         write_lean(folder, step, params)
-        return Outcome(trial, step, {name: float(measured[name]) for name in names})
+        names = (*self.measured, *({THRESHOLD} & told.keys()))
+        return Outcome(trial, step, {name: float(told[name]) for name in names})
 
     @property
     def measured(self) -> tuple[str, ...]:
         """The names of what is told of a trial."""
-        return "loss", *self.recipe.sets.task.metrics, "score"
+        return "loss", *self.recipe.sets.measures, "score"
 
     def predict(self, run: TaskRun, programs: Programs, params: Any, name: str) -> Any:
         """The predictions for a set; of questions, all that is known of their answers."""

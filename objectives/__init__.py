@@ -4,6 +4,7 @@ from objectives.base import READINGS, Objective
 from objectives.causal import CausalLm
 from objectives.composite import Composite, places, plains
 from objectives.diffusion import MaskedDiffusion
+from objectives.language import WithLanguage
 from objectives.masked import MaskedLm
 from objectives.mixture import Mixture
 from objectives.mntp import MaskedNextToken
@@ -34,7 +35,11 @@ TASK_OBJECTIVES = {
 }
 """Of fine-tuning: what a model with a task head learns from labels."""
 
+LABELED = (*TASK_OBJECTIVES.values(), WithLanguage)
+"""All that need labels, with the next token's loss beside their own or without it."""
+
 __all__ = [
+    "LABELED",
     "OBJECTIVES",
     "READINGS",
     "TASK_OBJECTIVES",
@@ -53,6 +58,7 @@ __all__ = [
     "Regression",
     "Staged",
     "Tagging",
+    "WithLanguage",
     "any_order_lm",
     "places",
     "plains",

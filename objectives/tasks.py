@@ -5,6 +5,7 @@ order, and "both" takes its mask away, so that attention and pretraining can be 
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -125,6 +126,11 @@ def at_summary(batch: Batch, visibility: Visibility) -> Inputs:
 def asked(labels: Int[Array, "B P"], known: Bool[Array, "B P"]) -> Targets:
     """The labels that are known, each of weight 1."""
     return Targets(labels=jnp.where(known, labels, 0), weights=known.astype(jnp.float32))
+
+
+def reader(objective: Any) -> Callable[[Any, Output, Targets], Any]:
+    """What a prediction is made of: what the objective reads in `read`, or else the model's scores."""
+    return getattr(objective, "read", lambda model, output, targets: output.scores)
 
 
 def class_loss(output: Output, targets: Targets) -> tuple[Losses, Metrics]:

@@ -63,6 +63,7 @@ OWN_FLAGS = (
     *("coordinator", "num_processes", "process_id"),
     *("task", "data", "label", "train", "dev", "rates", "epochs", "from_scratch", "visibility", "adapt", "layers"),
     *("model", "updates"),
+    "language_weight",
 )
 
 

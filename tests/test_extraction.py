@@ -29,6 +29,7 @@ from objectives.pointing import NEVER, Beams
 from training.loop import train
 
 SETS = {"choose": tasks.choice(), "which": tasks.extraction(), "none": tasks.extraction(nullable=True)}
+SETS["none"] = dataclasses.replace(SETS["none"], others={"more": tasks.asked(9, 5, nullable=True)})
 ENGLISH = Task("t", "extraction", ("exact", "answer_f1"))
 QUESTIONS = [
     Question("en", "who?", "The old boat of Ann Lee sank; Ann swam to the tree.", (Answer("Ann Lee", 16),)),
@@ -307,18 +308,20 @@ def test_the_command_answers_writes_what_leaderboards_read_and_goes_on_where_it_
     (trial,) = found["trials"]
     assert f"windows: {len(encode_all('train'))} to learn from" in done.out
     own = folder / "pretrained" / "rate-0.01" / "seed-0"
-    answers = json.loads((own / "predictions-dev.json").read_text())
-    questions = SETS["none"].dev
-    assert list(answers) == [each.name for each in questions]
-    scores = [
-        max(word_f1(answers[each.name], text) for text in ([a.text for a in each.answers] or [""]))
-        for each in questions
-    ]
-    assert trial["answer_f1"] == pytest.approx(np.mean(scores)) and trial["answer_f1"] > found["majority"]["answer_f1"]
-    odds, best = (json.loads((own / f"{name}-dev.json").read_text()) for name in ("null-odds", "nbest"))
-    for name, text in answers.items():
-        first = next(guess["text"] for guess in best[name] if guess["text"])
-        assert text == ("" if odds[name] > trial["null_threshold"] else first)
+    assert trial["answer_f1"] > found["majority"]["answer_f1"]
+    for name, key in (("dev", "answer_f1"), ("more", "more/answer_f1")):
+        answers = json.loads((own / f"predictions-{name}.json").read_text())
+        questions = SETS["none"].named[name]
+        assert list(answers) == [each.name for each in questions]
+        scores = [
+            max(word_f1(answers[each.name], text) for text in ([a.text for a in each.answers] or [""]))
+            for each in questions
+        ]
+        assert trial[key] == pytest.approx(np.mean(scores))
+        odds, best = (json.loads((own / f"{kind}-{name}.json").read_text()) for kind in ("null-odds", "nbest"))
+        for question, text in answers.items():
+            first = next(guess["text"] for guess in best[question] if guess["text"])
+            assert text == ("" if odds[question] > trial["null_threshold"] else first), "by the dev set's threshold"
     before = commands.records(own)
     again = commands.run("finetune.py", *given)
     assert again.code == 0 and commands.records(own) == before, "no step is made twice"

@@ -14,7 +14,7 @@ from data.batches import Numbered, Stream, open_stream
 from data.prepare import Prepared, prepare
 from data.tokenizer import AnyTokenizer
 from models import Model, build_model
-from objectives import TASK_OBJECTIVES, plains
+from objectives import LABELED, plains
 from training.config import Experiment
 from training.heldout import EvalStep, held_out, make_eval_step, unigram_surprise
 from training.keys import named_key
@@ -127,7 +127,7 @@ def check_fit(experiment: Experiment) -> None:
             "data.validation=0.0: a run measures its loss on held-out text; set a share above 0, such as 0.05."
         )
     names = f"objective={type(objective).__name__} with model={type(model).__name__}"
-    if type(objective) in TASK_OBJECTIVES.values():
+    if type(objective) in LABELED:
         raise InputError(f"{names}: learns from the labels of a task, and text has none; use finetune.py.")
     if objective.query_stream and not model.two_streams:
         raise InputError(

@@ -11,7 +11,7 @@ from data.config import DataConfig
 from data.task import TaskData
 from models import MODELS, ModelConfig
 from models.trunk import Remat
-from objectives import OBJECTIVES, TASK_OBJECTIVES, Composite, Objective
+from objectives import LABELED, OBJECTIVES, Composite, Objective
 from training.overrides import fits
 
 Data = TypeVar("Data", DataConfig, TaskData)
@@ -122,7 +122,7 @@ class Experiment(Generic[Data]):
 
 TYPED: dict[str, dict[str, type]] = {
     "model": {config.__name__: config for config in MODELS},
-    "objective": {objective.__name__: objective for objective in (OBJECTIVES | TASK_OBJECTIVES).values()},
+    "objective": {objective.__name__: objective for objective in (*OBJECTIVES.values(), *LABELED)},
     "data": {TaskData.__name__: TaskData},  # text says none: there was nothing else once
 }
 """What may stand in a group that says which class it is of."""
