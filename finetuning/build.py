@@ -16,6 +16,7 @@ from finetuning.examples import Question
 from finetuning.run import Source, TaskRun
 from finetuning.start import (
     Answers,
+    check_language,
     check_reads,
     pretrained_params,
     start_digest,
@@ -169,24 +170,14 @@ def inner(fields: Fields, prefix: str) -> list[tuple[str, str]]:
 def objective_of(recipe: Recipe) -> Objective:
     """The objective of a recipe's kind of task, and beside it the next token's where that has a weight.
 
-    Raises InputError where the model did not learn to predict next tokens, and where it could not learn from them.
+    Raises InputError where it cannot be learned.
     """
     visibility = recipe.visibility or ("left" if recipe.template is GPT else "both")
     fields, weight = inner(recipe.fields, "objective."), recipe.language_weight
     task = override(TASK_OBJECTIVES[recipe.sets.task.kind](visibility), fields, "objective.")
     if not weight:
         return task
-    pretrained = recipe.pretrained.experiment.objective
-    if "right" not in pretrained.reads:
-        raise InputError(
-            f"--language_weight={weight}: the checkpoint did not learn to predict the next token (its objective is "
-            f"{type(pretrained).__name__}); name one of a causal model, such as GPT, or leave the weight out."
-        )
-    if recipe.adapt == "frozen":
-        raise InputError(
-            f"--language_weight={weight}: with --adapt=frozen nothing is learned that this loss could teach; leave "
-            "one of them out."
-        )
+    check_language(weight, recipe.pretrained.experiment.objective, frozen=recipe.adapt == "frozen")
     return WithLanguage(task, weight)
 
 

@@ -22,6 +22,7 @@ from models.parameters import Initializer, TruncatedNormal, abstract_params, ini
 from models.pointer import PointerHead
 from models.precision import Precision
 from models.trunk import Remat
+from objectives import Objective
 from training.checkpoint import Checkpoints
 from training.keys import named_key
 from training.manifest import MANIFEST
@@ -196,4 +197,18 @@ def check_reads(config: ModelConfig, data: TaskData, texts: int) -> None:
     if data.reinitialized > config.num_layers:
         raise InputError(
             f"data.reinitialized={data.reinitialized}: the model has {config.num_layers} layers; set at most so many."
+        )
+
+
+def check_language(weight: float, pretrained: Objective, *, frozen: bool) -> None:
+    """Raises InputError where a checkpoint did not learn to predict next tokens, or nothing could learn from them."""
+    if "right" not in pretrained.reads:
+        raise InputError(
+            f"--language_weight={weight}: the checkpoint did not learn to predict the next token (its objective is "
+            f"{type(pretrained).__name__}); name one of a causal model, such as GPT, or leave the weight out."
+        )
+    if frozen:
+        raise InputError(
+            f"--language_weight={weight}: with --adapt=frozen nothing is learned that this loss could teach; leave "
+            "one of them out."
         )

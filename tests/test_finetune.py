@@ -190,7 +190,8 @@ def test_a_finished_trial_keeps_the_parameters_of_its_best_checkpoint_wherever_i
     assert {name.split("/")[0] for name in commands.stored(folder)} == {"params"}
     run = trials.build(trial)
     again = run.measure(programs, checkpoints.restore_params(outcome.step, abstract_params(run.model)))
-    assert {name: again[name] for name in outcome.values} == outcome.values
+    dev = {name: value for name, value in outcome.values.items() if name != "more/accuracy"}
+    assert {name: again[name] for name in dev} == dev and len(dev) == len(outcome.values) - 1
 
 
 def test_a_rate_that_diverges_counts_as_the_worst_and_the_others_go_on(tmp_path, monkeypatch):
