@@ -44,9 +44,8 @@ def killed(*_, **__):
 
 def pretrained_trial(workdir, steps, seed):
     """A trial as a suite leaves it, of parameters that nobody trained."""
-    base = Experiment(
-        tasks.CONFIGS["gpt"], tasks.OBJECTIVES["gpt"], optimizer=OptimizerConfig(total_steps=steps, warmup_steps=0)
-    )
+    optimizer = OptimizerConfig(total_steps=steps, warmup_steps=0)
+    base = Experiment(tasks.CONFIGS["gpt"], tasks.OBJECTIVES["gpt"], optimizer=optimizer, remat="none")
     trial = Pretraining("gpt", dataclasses.replace(base, seed=seed), workdir / f"{steps}-steps" / f"seed-{seed}")
     model = build_model(base.model, tasks.TOKENIZER.vocab.size)
     with Checkpoints(trial.folder) as checkpoints:
