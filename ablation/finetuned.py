@@ -101,6 +101,7 @@ def fine_tuned(
         raise InputError(f"fine_tuned: the task {task} has no data; give the folder of its files, as in data=DIR.")
     else:
         sets = unflagged(lambda: open_sets(task, Path(data), layout or Layout(), print))
+    sets = dataclasses.replace(sets, others={}, submitted={})  # nobody reads what is predicted for test sets
     called = name or (sets.task.name if how.adapt == "full" else f"{sets.task.name}, {how.adapt}")
     asked = Asked(sets, str(data or ""), how, names_of(called, sets, how))
     return Yardstick(
