@@ -20,10 +20,11 @@ from ablation.results import Metric
 from ablation.trials import of_arm, slug
 from ablation.yardsticks import Blind, Items, Measured, Yardstick
 from batch import InputError
+from data.task import Adapt
 from data.tokenizer import AnyTokenizer
 from evaluation.batched import Watch
 from evaluation.task import Entry
-from finetuning.adaptation import Adapt
+from finetuning.adaptation import ADAPTATIONS
 from finetuning.build import Arm, Fields, Pretrained, Recipe, build_task_run, encoded, experiment_of, open_pretrained
 from finetuning.files import Layout
 from finetuning.items import item_scores, of_items
@@ -69,7 +70,8 @@ class Finetuning:
 
     def rates_for(self, model_dim: int) -> tuple[float, ...]:
         """The learning rates of a model so wide. Raises InputError where they are none."""
-        return rates_of(self.rates if isinstance(self.rates, str) else ",".join(map(str, self.rates)), model_dim)
+        given = self.rates if isinstance(self.rates, str) else ",".join(map(str, self.rates))
+        return rates_of(given, model_dim, ADAPTATIONS[self.adapt].rate)
 
 
 class Names(NamedTuple):
@@ -101,6 +103,7 @@ def fine_tuned(
         raise InputError(f"fine_tuned: the task {task} has no data; give the folder of its files, as in data=DIR.")
     else:
         sets = unflagged(lambda: open_sets(task, Path(data), layout or Layout(), print))
+    sets = dataclasses.replace(sets, others={}, submitted={})  # nobody reads what is predicted for test sets
     called = name or (sets.task.name if how.adapt == "full" else f"{sets.task.name}, {how.adapt}")
     asked = Asked(sets, str(data or ""), how, names_of(called, sets, how))
     return Yardstick(

@@ -1,4 +1,4 @@
-"""A suite that asks a task, from the command: planned, refused before anything is trained, reported on, done once."""
+"""A suite that asks a task, from the command: planned, refused before anything is trained, reported on."""
 
 import json
 
@@ -8,6 +8,9 @@ import commands
 import tasks
 
 SUITE = """
+import dataclasses
+
+import tasks
 from ablation.claims import claim
 from ablation.finetuned import Finetuning, fine_tuned
 from ablation.suite import Suite
@@ -22,7 +25,7 @@ def get_suite(change=""):
     given |= eval(change or "{{}}")
     return Suite(
         question="What is it worth?",
-        base=load({config!r} + ":gpt"),
+        base=dataclasses.replace(load({config!r} + ":gpt"), model=tasks.CONFIGS["gpt"]),
         arms={{"gpt": {{}}}},
         yardsticks=(
             fine_tuned(
@@ -56,7 +59,7 @@ def values(workdir):
     return {each["metric"]: each["by_seed"] for each in found["measurements"]}, found
 
 
-def test_a_task_is_planned_fine_tuned_judged_and_reported_once(suite, tmp_path, monkeypatch):
+def test_a_task_is_planned_fine_tuned_judged_and_reported(suite, tmp_path):
     arguments = (f"--suite={suite}", f"--workdir={tmp_path}", "--config.optimizer.total_steps=4")
     arguments += ("--config.training.eval_every=4",)
     planned = commands.run("ablate.py", *arguments, "--dry_run")
@@ -80,14 +83,6 @@ def test_a_task_is_planned_fine_tuned_judged_and_reported_once(suite, tmp_path, 
     report = (tmp_path / "report.md").read_text()
     assert "toy, from scratch" in report and "The most frequent answer of the training set has 0.400 accuracy" in report
 
-    def fail(*_, **__):
-        raise AssertionError("was done already")
-
-    monkeypatch.setattr("ablation.trials.train", fail)
-    monkeypatch.setattr("finetuning.trials.train", fail)
-    again = commands.run("ablate.py", *arguments)
-    assert again.code == 0 and values(tmp_path)[0] == measured, again.err
-
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
@@ -103,7 +98,7 @@ def test_a_task_is_planned_fine_tuned_judged_and_reported_once(suite, tmp_path, 
             {"fields": [("data.lengths", "3")]},
             "arm gpt: fine_tuned: data.lengths: unknown field; did you mean",
         ),
-        ({"fields": [("data.length", "99")]}, "arm gpt: data.length=99: exceeds model.max_length=16"),
+        ({"fields": [("data.length", "99")]}, "arm gpt: data.length=99: exceeds model.max_length=64"),
     ],
     ids=str,
 )

@@ -18,8 +18,9 @@ from ablation.trials import Trial as Pretraining
 from evaluation.task import Entry
 from finetuning import trials as finetuning_trials
 from finetuning.build import Recipe, open_pretrained
+from finetuning.formats.predictions import write_answers
 from finetuning.items import item_scores, of_items
-from finetuning.scoring import majority, measured, truth_of, write
+from finetuning.scoring import majority, measured, references_of, truth_of, write
 from finetuning.trials import Outcome, Trial, Trials
 from models import build_model
 from models.parameters import initialize
@@ -44,9 +45,8 @@ def killed(*_, **__):
 
 def pretrained_trial(workdir, steps, seed):
     """A trial as a suite leaves it, of parameters that nobody trained."""
-    base = Experiment(
-        tasks.CONFIGS["gpt"], tasks.OBJECTIVES["gpt"], optimizer=OptimizerConfig(total_steps=steps, warmup_steps=0)
-    )
+    optimizer = OptimizerConfig(total_steps=steps, warmup_steps=0)
+    base = Experiment(tasks.CONFIGS["gpt"], tasks.OBJECTIVES["gpt"], optimizer=optimizer, remat="none")
     trial = Pretraining("gpt", dataclasses.replace(base, seed=seed), workdir / f"{steps}-steps" / f"seed-{seed}")
     model = build_model(base.model, tasks.TOKENIZER.vocab.size)
     with Checkpoints(trial.folder) as checkpoints:
@@ -67,7 +67,7 @@ def pretrained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def yardstick():
     """One for all tests, as what it has compiled is kept in it."""
-    return fine_tuned(SETS, how=HOW)
+    return fine_tuned(dataclasses.replace(SETS, others={"test": SETS.train[:3]}), how=HOW)
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +128,7 @@ def test_scores_are_those_of_fine_tuning_itself_whatever_checkpoint_scratch_is_b
             (outcome,) = Trials(recipe, tmp_path).run([Trial(arm, 1e-2, 0)])
         assert found[0][metric].value == outcome.values["accuracy"]
         assert np.array_equal(found[0][metric].weight, np.ones(10)), "an example, an item"
+    assert {file.name for file in first.folder.glob("**/predictions-*")} == {"predictions-dev.tsv"}
     for own in found:
         assert list(own) == list(NAMES)
         assert np.array_equal(own[NAMES[2]].total, own[NAMES[0]].total - own[NAMES[1]].total)
@@ -218,6 +219,16 @@ def test_what_answers_without_looking_is_shown_beside_the_arms(pretrained, found
     (note,) = beside_blind(known, [dataclasses.replace(yardstick, blind=yardstick.blind._replace(value=least))])
     assert f"training set has {least:.3f} accuracy on yesno, " in note
     assert note.endswith("no less than gpt." if least else ", less than gpt.")
+
+
+@pytest.mark.parametrize("nullable", [False, True])
+def test_items_of_questions_have_the_mean_that_is_their_score(nullable, tmp_path):
+    sets, rng = tasks.extraction(nullable), np.random.default_rng(0)
+    answers = {each.name: str(rng.choice(["", "[old]", "[boat]", "old [boat]"])) for each in reversed(sets.dev)}
+    write_answers(tmp_path / "predictions-dev.json", answers)
+    total, weight = item_scores(sets, tmp_path)
+    expected = measured(sets.task, [answers[each.name] for each in sets.dev], references_of(sets.dev))
+    assert 0 < total.mean() == pytest.approx(expected["score"]) and weight.tolist() == [1] * len(sets.dev)
 
 
 @pytest.mark.parametrize("kind", ["classification", "tagging", "choice"])

@@ -1,7 +1,7 @@
 """What is pretraining worth to a task? BERT, GPT and XLNet, each fine-tuned beside the same model from random weights.
 
-Without an argument nothing needs to be there: sentences of the embedded corpus, in half of which two words are swapped
-(`finetuning.swapped`). `finetuning.py:sst-2=DIR` asks a task of finetune.py, whose files are in DIR.
+Without an argument nothing needs to be there: the task is in which quarter of the embedded corpus a sentence stands
+(`finetuning.quarters`). `finetuning.py:sst-2=DIR` asks a task of finetune.py, whose files are in DIR.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from ablation.finetuned import fine_tuned
 from ablation.suite import Suite
 from batch import InputError
 from configs.shared import TINY
-from finetuning.swapped import swapped_neighbors
+from finetuning.quarters import quarters
 from objectives import MaskedLm, PermutationLm
 
 DATA = dataclasses.replace(TINY.data, validation=0.1)  # its sentences are what the task is learned from
@@ -22,7 +22,7 @@ def get_suite(task: str = "") -> Suite:
     name, _, folder = task.partition("=")
     if task and not (name and folder):
         raise InputError(f"suite: finetuning.py:{task}: names no task and folder; write finetuning.py:sst-2=DIR.")
-    yardstick = fine_tuned(name, folder) if task else fine_tuned(swapped_neighbors(DATA))
+    yardstick = fine_tuned(name, folder) if task else fine_tuned(quarters(DATA))
     score, _, gained = (metric.name for metric in yardstick.metrics)
     return Suite(
         question="What is pretraining worth to a task, and which model's is worth most?",
