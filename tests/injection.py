@@ -1,20 +1,28 @@
 """Runs the test that must find a bug of the museum, with the bug in place: `python tests/injection.py NAME`.
 
-It exits with 0 if the test fails by an assertion; if it passes or crashes, it says so.
+It exits with 0 if the test fails by an assertion; if it passes or crashes, it says so. Without a NAME it reads names, a
+line each, and leaves each to a child of its own, which finds imported what takes longest to import. It answers with a
+line of JSON for each: the exit status of the child, and what it said.
 """
 
 import importlib
+import json
+import os
 import sys
-from collections.abc import Callable
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jaxtyping import install_import_hook
 
 import mutants
 from museum import EXHIBITS, Exhibit
 
 ROOT = Path(__file__).resolve().parents[1]
+CHECKED = "--jaxtyping-packages="
 
 
 def replace(path: str, mutate: Callable[[Any], Any]) -> None:
@@ -69,12 +77,41 @@ def main(name: str) -> str:
         "--tb=short",
         "-p",
         "no:cacheprovider",
+        CHECKED,  # they are, by `imported`
+        "-Wignore::pytest.PytestAssertRewriteWarning",  # of jaxtyping, which holds no assertion of ours
     ]
     pytest.main(arguments, plugins=[injection])
     return "; ".join(injection.verdicts) or "ran no test"
 
 
+def imported() -> None:
+    """Imports what the tests are about, its signatures checked as pytest would have them; nothing of it runs."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["addopts"]
+    (packages,) = (option.removeprefix(CHECKED) for option in options if option.startswith(CHECKED))
+    *packages, checker = packages.split(",")
+    install_import_hook(packages, checker)
+    sys.path.insert(0, str(ROOT))
+    for module in ("training.build", "cases"):
+        importlib.import_module(module)
+
+
+def asked(names: Iterable[str]) -> str:
+    """Answers for every name; in the child whose name it is, returns it."""
+    for name in map(str.strip, names):
+        with tempfile.TemporaryFile("w+") as said:
+            child = os.fork()  # as long as JAX is imported and no more, it has no threads to lose
+            if not child:
+                for stream in (sys.stdout, sys.stderr):
+                    os.dup2(said.fileno(), stream.fileno())
+                return name
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            said.seek(0)
+            print(json.dumps([status, said.read()]), flush=True)
+    sys.exit()
+
+
 if __name__ == "__main__":
-    verdict = main(sys.argv[1])
+    imported()
+    verdict = main(sys.argv[1] if len(sys.argv) > 1 else asked(sys.stdin))
     print(verdict)
     sys.exit(verdict != "killed")

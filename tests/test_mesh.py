@@ -36,7 +36,7 @@ from training.state import TrainState, init_state, place_state
 from training.step import make_train_step
 
 EIGHT = {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
+    "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "PYTHONPATH": f"{commands.ROOT}:{commands.ROOT / 'tests'}",
 }

@@ -1,6 +1,7 @@
 """Every bug of the museum is found by the test that it names, by an assertion rather than a crash."""
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -14,19 +15,26 @@ import mutants
 TESTS = Path(__file__).resolve().parent
 
 
-@pytest.mark.parametrize("exhibit", museum.EXHIBITS, ids=lambda exhibit: exhibit.name)
-def test_a_bug_is_found(exhibit):
-    """In a process of its own, as functions are jitted and cached."""
+@pytest.fixture(scope="module")
+def injections():
+    """Runs exhibits, each in a process of its own, as functions are jitted and cached.
+
+    What this worker has compiled is there for them too: it waits while they run.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    done = subprocess.run(
-        [sys.executable, TESTS / "injection.py", exhibit.name],
-        cwd=TESTS.parent,
-        env=clean,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    clean |= {name: os.environ[name] for name in ("PYTEST_XDIST_WORKER",) if name in os.environ}
+    command = [sys.executable, TESTS / "injection.py"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=TESTS.parent, env=clean, text=True, **pipes) as process:
+        yield process
+
+
+@pytest.mark.parametrize("exhibit", museum.EXHIBITS, ids=lambda exhibit: exhibit.name)
+def test_a_bug_is_found(injections, exhibit):
+    injections.stdin.write(f"{exhibit.name}\n")
+    injections.stdin.flush()
+    status, said = json.loads(injections.stdout.readline())
+    assert status == 0, said
 
 
 def test_every_mutant_is_exhibited_once_and_every_exhibit_has_its_mutant():

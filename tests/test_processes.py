@@ -16,7 +16,7 @@ from training.checkpoint import Checkpoints
 from training.processes import join
 from training.workdir import stored_experiment, stored_tokenizer
 
-ALONE = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_NUM_CPU_DEVICES": "1"}
+ALONE = {"JAX_NUM_CPU_DEVICES": "1"}
 ON_ONE_HOST = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_LOCALID": "0"}
 
 
