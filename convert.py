@@ -14,10 +14,9 @@ from batch import InputError
 from data.prepare import make_cache
 from interop.exporting import export
 from interop.importing import import_folder
-from models import build_model
-from models.parameters import abstract_params
 from training import flags as command_line
 from training.checkpoint import Checkpoints
+from training.restored import stored_params
 from training.workdir import claim_imported, stored_experiment, stored_tokenizer
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a run: written by --from_hf, read by --to_hf")
@@ -59,9 +58,8 @@ def to_hf(workdir: Path, folder: Path) -> None:
     assert tokenizer is not None, "a workdir with an experiment has a tokenizer"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"--to_hf={folder}: is there already, and not an empty folder; name a new one.")
-    checkpoints = Checkpoints(workdir)
-    step = checkpoints.resolve(STEP.value)
-    params = checkpoints.restore_params(step, abstract_params(build_model(experiment.model, tokenizer.vocab.size)))
+    step = Checkpoints(workdir).resolve(STEP.value)
+    params = stored_params(workdir, step)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))

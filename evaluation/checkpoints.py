@@ -17,10 +17,11 @@ from data.tokenizer import AnyTokenizer
 from evaluation.blocks import read_text
 from evaluation.passes import Subject
 from models import Model, build_model
-from models.parameters import abstract_params, initialize
+from models.parameters import initialize
 from training.checkpoint import Checkpoints
 from training.config import Experiment
 from training.keys import named_key
+from training.restored import stored_params
 from training.workdir import check_corpus, opened_experiment, stored_identity, stored_tokenizer
 
 Report = Callable[[str], None]
@@ -71,7 +72,7 @@ def open_checkpoint(workdir: Path, which: str) -> Checkpoint:
     step = Checkpoints(workdir).resolve(which)
     size = tokenizer.vocab.size
     model = build_model(experiment.model, size, precision=experiment.precision, remat=experiment.remat)
-    params = jax.tree.map(jnp.asarray, Checkpoints(workdir).restore_params(step, abstract_params(model)))
+    params = jax.tree.map(jnp.asarray, stored_params(workdir, step))
     subject = Subject(experiment.model, model, params, experiment.objective, tokenizer.vocab)
     return Checkpoint(workdir, step, experiment, tokenizer, subject)
 

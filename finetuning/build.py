@@ -18,7 +18,6 @@ from finetuning.start import (
     Answers,
     check_language,
     check_reads,
-    pretrained_params,
     start_digest,
     starting_params,
     task_model,
@@ -34,6 +33,7 @@ from training.config import Experiment, OptimizerConfig, TrainingConfig
 from training.learned import only_learned
 from training.optimizer import make_optimizer
 from training.overrides import override
+from training.restored import stored_params
 from training.workdir import stored_experiment, stored_tokenizer
 
 Arm = Literal["pretrained", "scratch"]
@@ -90,7 +90,7 @@ def open_pretrained(workdir: Path, which: str) -> Pretrained:
     experiment, tokenizer = stored_experiment(workdir), stored_tokenizer(workdir)
     assert tokenizer is not None, "there is an experiment"
     step = Checkpoints(workdir).resolve(which)
-    pretrained_params(workdir, step)  # before anything is built for them
+    stored_params(workdir, step)  # before anything is built for them
     return Pretrained(workdir, step, experiment, tokenizer)
 
 

@@ -26,7 +26,7 @@ from objectives import Objective
 from training.checkpoint import Checkpoints
 from training.keys import named_key
 from training.manifest import MANIFEST
-from training.workdir import stored_experiment, stored_tokenizer
+from training.restored import stored_params
 
 PRETRAINING = ("pair_head", "query")
 """Parts of a model that only pretraining reads. A task's has none of them: nothing is decayed that is never learned."""
@@ -127,21 +127,12 @@ def start_digest(workdir: Path, step: int) -> str:
     return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
 
 
-def pretrained_params(workdir: Path, step: int) -> dict[str, Any]:
-    """The parameters of a checkpoint. Raises InputError where its files are damaged, or not of the run's experiment."""
-    experiment, tokenizer = stored_experiment(workdir), stored_tokenizer(workdir)
-    assert tokenizer is not None, "there is an experiment"
-    return Checkpoints(workdir).restore_params(
-        step, abstract_params(build_model(experiment.model, tokenizer.vocab.size))
-    )
-
-
 def starting_params(model: Model, config: ModelConfig, data: TaskData, seed: int, workdir: Path, step: int) -> Any:
     """The checkpoint's parameters, with a head and added parts that the seed draws, and so the layers that begin anew.
 
     Raises InputError where the checkpoint lacks a parameter of the trunk or has it in another shape.
     """
-    stored = flat(pretrained_params(workdir, step))
+    stored = flat(stored_params(workdir, step))
     params: dict[str, Any] = {}
     fresh: list[str] = []
     for name, own in flat(abstract_params(model)).items():

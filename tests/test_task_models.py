@@ -20,7 +20,6 @@ from finetuning.run import make_predict, predict
 from finetuning.start import (
     check_reads,
     num_task_parameters,
-    pretrained_params,
     starting_params,
     task_model,
     without_memory,
@@ -31,6 +30,7 @@ from models import build_model
 from models.parameters import initialize
 from objectives import Classification, Regression, Tagging
 from training.keys import held_out_key
+from training.restored import stored_params
 from training.sharding import param_specs
 from training.state import init_state, num_parameters
 
@@ -185,7 +185,7 @@ def test_losses_are_those_of_the_definition_and_unknown_labels_count_nothing():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_starts_from_the_checkpoint_under_a_head_that_its_seed_draws(family):
     workdir = tasks.pretrained(family)
-    stored = leaves(pretrained_params(workdir, 0))
+    stored = leaves(stored_params(workdir, 0))
     model, config = model_of(family), without_memory(tasks.CONFIGS[family])
     seeded = lambda seed, **fields: leaves(  # noqa: E731
         starting_params(model, config, dataclasses.replace(DATA, **fields), seed, workdir, 0)

@@ -9,12 +9,12 @@ from flax import traverse_util
 
 from batch import InputError
 from data.tokenizer import AnyTokenizer
-from models import build_model
 from models.parameters import abstract_params
 from training.build import Run
 from training.checkpoint import Checkpoints
 from training.config import Experiment
-from training.workdir import stored_experiment, stored_tokenizer
+from training.restored import stored_params
+from training.workdir import stored_tokenizer
 
 POSITIONS = "positions/table"
 """The parameter that may be shorter in the source: it is extended."""
@@ -40,11 +40,8 @@ def initial_params(run: Run, report: Callable[[str], None]) -> Any:
     source = run.experiment.init_from
     if source is None:
         return None
-    checkpoints = Checkpoints(source)
-    step = checkpoints.resolve("latest")
-    model = build_model(stored_experiment(Path(source)).model, run.vocab.size)  # whose tokenizer this run has
-    params = checkpoints.restore_params(step, abstract_params(model))
-    stored: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
+    step = Checkpoints(source).resolve("latest")
+    stored: dict[str, Any] = traverse_util.flatten_dict(stored_params(Path(source), step), sep="/")
     leaves: dict[str, Any] = traverse_util.flatten_dict(abstract_params(run.model), sep="/")
     wanted = {name: leaf.shape for name, leaf in leaves.items()}
     report(f"parameters from {source}, step {step}")
