@@ -41,6 +41,7 @@ SCRATCH = flags.DEFINE_bool("from_scratch", True, "train the same model from ran
 SEES = flags.DEFINE_enum("visibility", None, get_args(Visibility), "what a token sees, if not as in pretraining")
 ADAPT = flags.DEFINE_enum("adapt", "full", get_args(Adapt), "what is learned with the head; see docs/finetuning.md")
 LAYERS = flags.DEFINE_string("layers", "last", "that a frozen trunk is read at: last, a number, last-4, or weighted")
+KEEP = flags.DEFINE_bool("keep_features", True, "of --adapt=frozen: the trunk reads a set once, and not in every epoch")
 OUTPUT = flags.DEFINE_string("output", None, "folder of the runs and of results.json, if not WORKDIR/finetune/TASK")
 
 
@@ -56,7 +57,7 @@ def main(fields: list[tuple[str, str]]) -> None:
     output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / "-".join([sets.task.name, *kind])
     visibility: Any = SEES.value
     adapt: Any = ADAPT.value
-    recipe = Recipe(pretrained, sets, str(folder), EPOCHS.value, adapt, visibility, fields, LAYERS.value)
+    recipe = Recipe(pretrained, sets, str(folder), EPOCHS.value, adapt, visibility, fields, LAYERS.value, KEEP.value)
     arms: list[Arm] = ["pretrained", "scratch"] if SCRATCH.value else ["pretrained"]
     rates = rates_of(RATES.value, pretrained.experiment.model.model_dim, ADAPTATIONS[adapt].rate)
     asked = [Trial(arm, rate, seed) for arm in arms for rate in rates for seed in range(SEEDS.value)]

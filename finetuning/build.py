@@ -74,6 +74,7 @@ class Recipe:
     visibility: Visibility | None = None  # None: as in pretraining, "left" for GPT
     fields: Fields = ()  # that change the experiment, as --config.FIELD=VALUE does
     layers: str = "last"  # that a frozen trunk is read at
+    keep: bool = False  # whether what it says there is computed once and kept on disk
 
     @property
     def template(self) -> Template:
