@@ -73,6 +73,7 @@ class Task:
     tags: Int[Anywhere, "B L"] | None = None  # a class where each word is read, -1 elsewhere
     places: Int[Anywhere, "B P"] | None = None  # where in the row stands what can be chosen; -1 at unused slots
     span: Int[Anywhere, "B 2"] | None = None  # the slots of `places` that begin and end the answer, -1 if not known
+    features: Float[Anywhere, "B P _ D"] | None = None  # what a frozen trunk says there, of each layer that is read
 
 
 @struct.dataclass(kw_only=True)
@@ -109,6 +110,7 @@ class Inputs:
     blind: Bool[Array, " B"]  # predict from the query stream, which cannot see its own token
     summary: Int[Array, " B"]
     direction: Int[Array, " B"] | None = None
+    features: Float[Array, "B P _ D"] | None = None  # of `Task`: the trunk need not be run
     query_stream: bool = struct.field(pytree_node=False, default=False)  # some row is blind
     reuse: int | None = struct.field(pytree_node=False, default=None)  # positions that enter the memory; None: all
 

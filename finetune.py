@@ -42,6 +42,7 @@ SEES = flags.DEFINE_enum("visibility", None, get_args(Visibility), "what a token
 ADAPT = flags.DEFINE_enum("adapt", "full", get_args(Adapt), "what is learned with the head; see docs/finetuning.md")
 LAYERS = flags.DEFINE_string("layers", "last", "that a frozen trunk is read at: last, a number, last-4, or weighted")
 LANGUAGE = flags.DEFINE_float("language_weight", 0.0, "what the next token's loss counts beside the task's, as in GPT")
+KEEP = flags.DEFINE_bool("keep_features", True, "of --adapt=frozen: the trunk reads a set once, and not in every epoch")
 OUTPUT = flags.DEFINE_string("output", None, "folder of the runs and of results.json, if not WORKDIR/finetune/TASK")
 
 
@@ -57,8 +58,18 @@ def main(fields: list[tuple[str, str]]) -> None:
     output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / "-".join([sets.task.name, *kind])
     visibility: Any = SEES.value
     adapt: Any = ADAPT.value
-    language: Any = LANGUAGE.value
-    recipe = Recipe(pretrained, sets, str(folder), EPOCHS.value, adapt, visibility, fields, LAYERS.value, language)
+    recipe = Recipe(
+        pretrained,
+        sets,
+        str(folder),
+        EPOCHS.value,
+        adapt,
+        visibility,
+        fields,
+        layers=LAYERS.value,
+        keep=KEEP.value,
+        language_weight=LANGUAGE.value,
+    )
     arms: list[Arm] = ["pretrained", "scratch"] if SCRATCH.value else ["pretrained"]
     rates = rates_of(RATES.value, pretrained.experiment.model.model_dim, ADAPTATIONS[adapt].rate)
     asked = [Trial(arm, rate, seed) for arm in arms for rate in rates for seed in range(SEEDS.value)]

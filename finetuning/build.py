@@ -76,6 +76,7 @@ class Recipe:
     fields: Fields = ()  # that change the experiment, as --config.FIELD=VALUE does
     layers: str = "last"  # that a frozen trunk is read at
     language_weight: float = 0.0  # of the next token's loss, beside the task's
+    keep: bool = False  # whether what it says there is computed once and kept on disk
 
     @property
     def template(self) -> Template:

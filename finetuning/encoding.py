@@ -38,6 +38,7 @@ class Encoded:
     )
     span: Int[np.ndarray, "n 2"] | None = None  # the slots of `places` that begin and end the answer; -1 if not known
     asked: Asked | None = None  # of questions, whose windows are the rows
+    features: tuple[Float[np.ndarray, "_ _ D"], ...] | None = None  # of a frozen trunk: of each slot, of each layer
 
     def __len__(self) -> int:
         return len(self.rows)

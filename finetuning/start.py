@@ -73,11 +73,7 @@ def task_model(
     `answers` ask for a head that finds them, in place of that. A frozen trunk has no dropout: its features are the same
     in every epoch. `layers` says which layers the head reads. With `language` it still scores tokens.
     """
-    trunk = dataclasses.replace(config, dropout_rate=0.0, attention_dropout_rate=0.0) if frozen else config
-    model: Any = build_model(trunk, vocab_size, precision=precision, remat=remat)
-    for name in PRETRAINING if language else (*PRETRAINING, *VOCABULARY):
-        if getattr(model, name, None) is not None:
-            setattr(model, name, nnx.static(None))
+    model: Any = trunk_model(config, vocab_size, precision, remat, frozen=frozen, language=language)
     init = TruncatedNormal(config.initializer_range)
     features = features_of(layers, config)
     read = None if features is None else features.width
@@ -89,6 +85,27 @@ def task_model(
     dim, rate = config.model_dim, config.dropout_rate
     head = TaskHead(dim, outputs, init, pooled=pooled, dropout_rate=rate, precision=precision, read=read)
     model.task = nnx.data(head)
+    return model
+
+
+def trunk_model(
+    config: ModelConfig,
+    vocab_size: int,
+    precision: Precision,
+    remat: Remat,
+    *,
+    frozen: bool,
+    language: bool = False,
+) -> Model:
+    """A pretrained model without what only pretraining reads; a frozen one has no dropout.
+
+    With `language` it still scores tokens.
+    """
+    trunk = dataclasses.replace(config, dropout_rate=0.0, attention_dropout_rate=0.0) if frozen else config
+    model: Any = build_model(trunk, vocab_size, precision=precision, remat=remat)
+    for name in PRETRAINING if language else (*PRETRAINING, *VOCABULARY):
+        if getattr(model, name, None) is not None:
+            setattr(model, name, nnx.static(None))
     return model
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from batch import Batch, Task
 from data.task import TaskData
@@ -71,7 +71,7 @@ class HeldOutExamples:
     @functools.cached_property
     def order(self) -> Int[np.ndarray, " n"]:
         """The examples as they are read."""
-        return np.argsort(self.examples.lengths, kind="stable")
+        return reading_order(self.examples)
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The rows `rows` of the batch of a step."""
@@ -81,6 +81,11 @@ class HeldOutExamples:
         """The examples of the batch of a step, one a row."""
         index, size = step % self.steps_per_epoch, self.config.batch_size
         return self.order[index * size : (index + 1) * size]
+
+
+def reading_order(examples: Encoded) -> Int[np.ndarray, " n"]:
+    """From the shortest example to the longest."""
+    return np.argsort(examples.lengths, kind="stable")
 
 
 def padded(
@@ -131,4 +136,26 @@ def padded(
         summary=summary,
         task=told,
     )
+    batch = with_features(batch, examples, chosen)
     return batch if rows == slice(None) else jax.tree.map(lambda array: array[rows], batch)
+
+
+def with_features(batch: Batch, examples: Encoded, chosen: Int[np.ndarray, " _"]) -> Batch:
+    """The batch with the features of its examples, if there are any, and zeros at slots that nobody reads."""
+    if examples.features is None:
+        return batch
+    assert batch.task is not None, "of a task"
+    used = slots(batch)
+    features = np.zeros((*used.shape, *examples.features[0].shape[1:]), np.float32)
+    for b, i in enumerate(chosen):
+        features[b, used[b]] = examples.features[i]
+    return dataclasses.replace(batch, task=dataclasses.replace(batch.task, features=features))
+
+
+def slots(batch: Batch) -> Bool[np.ndarray, "B _"]:
+    """Which of the slots at which a model is read belong to an example: as many of one however it is padded."""
+    assert batch.task is not None, "of a task"
+    real = np.asarray(batch.document) != 0
+    if batch.task.tags is not None:
+        return real
+    return real.any(axis=1, keepdims=True) if batch.task.places is None else np.asarray(batch.task.places) >= 0

@@ -14,6 +14,8 @@ import jax
 
 from finetuning.answers import THRESHOLD, answers_of, said, write_found
 from finetuning.build import Arm, Recipe, build_task_run, encoded, experiment_of, start_of
+from finetuning.encoding import Encoded
+from finetuning.frozen import Frozen
 from finetuning.kept import settle, write_lean
 from finetuning.run import TaskRun, predict
 from finetuning.scoring import measured_on, predictions_of, write
@@ -108,6 +110,7 @@ class Trials:
     def __init__(self, recipe: Recipe, output: Path, programs: dict[float, Programs] | None = None):
         self.recipe, self.output = recipe, output
         self._programs = {} if programs is None else programs
+        self._frozen, self._sets = Frozen(output / "features"), dict[str, Encoded]()
 
     def run(self, trials: Sequence[Trial], line: Callable[[int, str], Progress] = Progress) -> list[Outcome]:
         """The outcome of each; those that are finished are read. A `line` of so many steps shows how far they are.
@@ -147,6 +150,7 @@ class Trials:
     def train(self, trial: Trial, run: TaskRun, progress: Part) -> Outcome:
         """Trains, predicts every set with the best checkpoint, and writes down that the trial is finished."""
         folder, programs = self.output / trial.folder, self.programs(trial.rate, run)
+        run = self.read_once(run, progress) if self.keeps else run
         params = None if Checkpoints(folder).steps else start_of(self.recipe, run)
         try:
             train(run, folder, params=params, programs=programs, progress=progress)
@@ -179,13 +183,29 @@ class Trials:
         return Outcome(trial, step, {name: float(told[name]) for name in names})
 
     @property
+    def keeps(self) -> bool:
+        """Whether a frozen trunk reads each set once."""
+        return self.recipe.keep and self.recipe.adapt == "frozen"
+
+    def rows(self, run: TaskRun, name: str) -> Encoded:
+        """A set of a run, with what its trunk says of it if that is kept."""
+        return self._sets[name] if self.keeps else encoded(self.recipe, name, run.experiment.data)
+
+    def read_once(self, run: TaskRun, progress: Part) -> TaskRun:
+        """The run over what its trunk says of its sets, in place of running it."""
+        names = ("train", "dev", *self.recipe.sets.others)
+        sets = {name: encoded(self.recipe, name, run.experiment.data) for name in names}
+        self._sets = self._frozen.sets(run, sets, lambda: start_of(self.recipe, run), progress.warn)
+        return build_task_run(self.recipe, run.experiment, self._sets["train"], self._sets["dev"])
+
+    @property
     def measured(self) -> tuple[str, ...]:
         """The names of what is told of a trial."""
         return "loss", *self.recipe.sets.measures, "score"
 
     def predict(self, run: TaskRun, programs: Programs, params: Any, name: str) -> Any:
         """The predictions for a set; of questions, all that is known of their answers."""
-        data, dev, rows = run.experiment.data, run.dev, encoded(self.recipe, name, run.experiment.data)
+        data, dev, rows = run.experiment.data, run.dev, self.rows(run, name)
         _, scores = predict(programs.evaluate, params, HeldOutExamples(data, rows, dev.pad_side, dev.pad), run.mesh)
         if run.sets.task.kind == "extraction":
             return answers_of(scores, rows, data)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from batch import InputError, Inputs, Memory, Output
 from models.attention import SelfAttention, self_view
 from models.block import Block, encode, final_norm
-from models.features import Features, captured, read
+from models.features import Features, captured, read, without_trunk
 from models.heads import PairHead, TaskHead
 from models.layers import ACTIVATIONS, Embedding, Linear, dropout, gather, make_norm, split_key
 from models.parameters import ZEROS, TruncatedNormal, parameter, stacked
@@ -95,6 +95,8 @@ class Bert(nnx.Module):
         capture: Sequence[str] = (),
     ) -> Output:
         """Reads a batch. A key means training (dropout); `capture` may name "layers" and "attention"."""
+        if inputs.features is not None:
+            return without_trunk(inputs, self.features, self.task, key)
         capture = captured(capture, self.features)
         embedding_key, layers_key = split_key(key, 2)
         x = self.tokens(inputs.tokens)

@@ -1,12 +1,13 @@
 """What the head of a task reads, if not the last layer of the trunk: others, side by side, or a learned mean of all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
+from batch import Inputs, Output
 from models.layers import gather
 from models.parameters import ONES, ZEROS, parameter
 from models.precision import contract
@@ -19,8 +20,8 @@ class SideBySide(nnx.Module):
         self.chosen = chosen
         self.width = dim * len(chosen)
 
-    def __call__(self, layers: Float[Array, "N1 B P D"]) -> Float[Array, "B P _"]:
-        return jnp.concatenate([layers[number] for number in self.chosen], axis=-1)
+    def __call__(self, layers: Float[Array, "_ B P D"]) -> Float[Array, "B P _"]:
+        return jnp.concatenate(list(layers), axis=-1)
 
 
 class WeightedSum(nnx.Module):
@@ -32,6 +33,7 @@ class WeightedSum(nnx.Module):
     def __init__(self, dim: int, num_layers: int):
         self.weight = parameter((num_layers + 1,), ZEROS)
         self.scale = parameter((), ONES)
+        self.chosen = tuple(range(num_layers + 1))
         self.width = dim
 
     def __call__(self, layers: Float[Array, "N1 B P D"]) -> Float[Array, "B P D"]:
@@ -40,6 +42,7 @@ class WeightedSum(nnx.Module):
 
 
 Features = SideBySide | WeightedSum
+"""Made of the layers that are `chosen`, in that order."""
 
 
 def captured(capture: Sequence[str], features: Features | None) -> Sequence[str]:
@@ -57,5 +60,15 @@ def read(
     if features is None:
         return hidden
     assert layers is not None, "they are captured"
-    below = jax.vmap(gather, in_axes=(0, None))(layers[:-1], predict)
-    return features(jnp.concatenate([below, hidden[None]]))
+    top = len(layers) - 1
+    return features(jnp.stack([hidden if n == top else gather(layers[n], predict) for n in features.chosen]))
+
+
+def without_trunk(
+    inputs: Inputs, features: Features | None, task: Callable[..., Array] | None, key: Key[Array, ""] | None
+) -> Output:
+    """What the head of a task says of inputs that bring along what the trunk would say, which is not run then."""
+    assert inputs.features is not None and task is not None, "asked of a task whose features are kept"
+    layers = jnp.moveaxis(inputs.features, 2, 0)
+    hidden = layers[0] if features is None else features(layers)
+    return Output(hidden=hidden, scores=task(hidden, key=key))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from batch import InputError, Inputs, Memory, Output
 from models.block import Block, final_norm
 from models.factored import Factored, factored
-from models.features import Features, captured, read
+from models.features import Features, captured, read, without_trunk
 from models.heads import PairHead, TaskHead
 from models.layers import Embedding, dropout, gather, select, split_key
 from models.memory import empty_memory, forget, remember, remembered
@@ -121,6 +121,8 @@ class Xlnet(nnx.Module):
 
         Without a memory, the rows start as a run does: with whatever `init_memory` gives.
         """
+        if inputs.features is not None:
+            return without_trunk(inputs, self.features, self.task, key)
         c, (batch_size, length) = self.config, inputs.tokens.shape
         capture = captured(capture, self.features)
         memory = self.init_memory(batch_size) if memory is None else memory

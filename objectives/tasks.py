@@ -115,7 +115,9 @@ def places(batch: Batch) -> Int[Array, "B L"]:
 def seen(batch: Batch, visibility: Visibility, predict: Int[Array, "B P"]) -> Inputs:
     """The batch as it is, seen from both sides or from the left, with scores at the places `predict`."""
     index = places(batch)
-    return show(batch, order=jnp.zeros_like(index) if visibility == "both" else index, predict=predict)
+    inputs = show(batch, order=jnp.zeros_like(index) if visibility == "both" else index, predict=predict)
+    features = None if batch.task is None else batch.task.features
+    return inputs if features is None else dataclasses.replace(inputs, features=jnp.asarray(features))
 
 
 def at_summary(batch: Batch, visibility: Visibility) -> Inputs:

@@ -61,7 +61,8 @@ OWN_FLAGS = (
     *("tasks", "text", "output", "length", "kappa", "positions", "orders", "items", "pairs", "probe"),
     *("suite", "from", "seeds", "match"),
     *("coordinator", "num_processes", "process_id"),
-    *("task", "data", "label", "train", "dev", "rates", "epochs", "from_scratch", "visibility", "adapt", "layers"),
+    *("task", "data", "label", "train", "dev", "rates", "epochs", "from_scratch", "visibility"),
+    *("adapt", "layers", "keep_features"),
     *("model", "updates"),
     "language_weight",
 )

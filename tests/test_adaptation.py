@@ -308,9 +308,9 @@ def test_the_command_counts_and_its_checkpoint_holds_the_pretrained_parameters_a
 
 def test_layers_wait_for_their_turn_from_the_top_down_and_keep_every_bit_until_then():
     """In two epochs, in which what is outside of the layers never has its turn."""
-    run = run_of(recipe("xlnet", "gradual", epochs=2, remat="none"))
+    run = run_of(recipe("gpt", "gradual", epochs=2, remat="none"))
     start = {name: np.array(value) for name, value in redrawn(leaves(run.shapes), 0).items()}
-    start["tokens/table"][5] = start["layers/mlp/up/kernel"][0] = -0.0  # which 0 may not become
+    start["tokens/table"][5] = start["layers/mlp/up/kernel"][:, 0] = -0.0  # which 0 may not become
     with commands.quick():
         programs = run.programs()
         state = programs.start(traverse_util.unflatten_dict(start, sep="/"))
@@ -378,7 +378,7 @@ def beside_zeros(kernel, shape):
 
 @pytest.mark.parametrize(
     ("adapt", "family", "sets", "fields"),
-    [("bias", *WIDE[0]), ("gradual", *WIDE[1]), ("lora", *WIDE[1])],
+    [("gradual", *WIDE[0]), ("lora", *WIDE[1])],
 )
 def test_choices_and_answers_are_adapted_in_other_ways_too(adapt, family, sets, fields):
     """Traced, not run: every shape fits."""

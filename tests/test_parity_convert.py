@@ -1,15 +1,13 @@
 """Folders cross over whole: transformers loads what we write, we load what it writes, and both compute the same."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-import sentencepiece
 from flax import nnx
 
 import commands
+import folders
 import peer
 from batch import Inputs
 from interop.importing import import_folder
@@ -120,61 +118,14 @@ def test_our_tokenizer_works_as_an_auto_tokenizer(runs, name):
     assert theirs.decode(ids) == TEXT
 
 
-def vocab_txt(folder):
-    pieces = ["[PAD]", *(f"[unused{i}]" for i in range(3)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = [chr(c) for c in range(33, 127)]
-    words = ["the", "river", "runs", "old", "house", "河"]
-    (folder / "vocab.txt").write_text("\n".join([*pieces, *letters, *(f"##{c}" for c in letters), *words]) + "\n")
-
-
-def byte_level_bpe(folder):
-    tokenizers = pytest.importorskip("tokenizers")
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ġ", "r"), ("i", "v")]
-    vocab = [*alphabet, *("".join(pair) for pair in merges), "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(vocab)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
-
-
-def spiece(folder):
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(commands.text().splitlines()),
-        model_prefix=str(folder / "spiece"),
-        vocab_size=120,
-        control_symbols=["<cls>", "<sep>", "<pad>", "<mask>", "<eod>"],
-        user_defined_symbols=["<eop>", ".", "(", ")"],
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-
-
-def vocab_size(folder):
-    if (folder / "vocab.txt").exists():
-        return len((folder / "vocab.txt").read_text().splitlines())
-    if (folder / "vocab.json").exists():
-        return len(json.loads((folder / "vocab.json").read_text()))
-    return sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model")).get_piece_size()
-
-
-BERT = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24}
-GPT2 = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 32, "bos_token_id": None, "eos_token_id": None}
-XLNET = {"n_layer": 2, "n_head": 2, "d_model": 16, "d_inner": 24, "mem_len": None}
-THEIRS = {
-    "BertForPreTraining": ("BertConfig", {**BERT, "max_position_embeddings": 32}, vocab_txt),
-    "BertForMaskedLM": ("BertConfig", {**BERT, "max_position_embeddings": 32}, vocab_txt),
-    "GPT2LMHeadModel": ("GPT2Config", GPT2, byte_level_bpe),
-    "XLNetLMHeadModel": ("XLNetConfig", XLNET, spiece),
-}
-
-
-@pytest.mark.parametrize("cls", THEIRS)
+@pytest.mark.parametrize("cls", folders.THEIRS)
 @pytest.mark.parametrize("sharded", [False, True])
 def test_what_transformers_wrote_comes_in_and_goes_out_bit_for_bit(folder, tmp_path, cls, sharded):
-    config, fields, tokenizer = THEIRS[cls]
+    config, fields, tokenizer = folders.THEIRS[cls]
     hf, run, out = tmp_path / "hf", tmp_path / "run", tmp_path / "out"
     hf.mkdir()
     tokenizer(hf)
-    size = vocab_size(hf)
+    size = folders.vocab_size(hf)
     configured = getattr(peer.transformers, config)(vocab_size=size, **fields)
     model = peer.loud_peer(getattr(peer.transformers, cls), configured)
     model.save_pretrained(hf, max_shard_size="8KB" if sharded else "1GB")
@@ -203,8 +154,8 @@ def test_what_transformers_wrote_comes_in_and_goes_out_bit_for_bit(folder, tmp_p
 def test_an_old_pickle_is_the_same_checkpoint(tmp_path):
     hf = tmp_path / "hf"
     hf.mkdir()
-    vocab_txt(hf)
-    configured = peer.transformers.BertConfig(vocab_size=vocab_size(hf), **BERT)
+    folders.vocab_txt(hf)
+    configured = peer.transformers.BertConfig(vocab_size=folders.vocab_size(hf), **folders.BERT)
     model = peer.loud_peer(peer.transformers.BertForMaskedLM, configured)
     model.save_pretrained(hf)
     expected = import_folder(hf).params
@@ -216,8 +167,8 @@ def test_an_old_pickle_is_the_same_checkpoint(tmp_path):
 def test_bert_without_heads_needs_leave(tmp_path):
     hf = tmp_path / "hf"
     hf.mkdir()
-    vocab_txt(hf)
-    configured = peer.transformers.BertConfig(vocab_size=vocab_size(hf), **BERT)
+    folders.vocab_txt(hf)
+    configured = peer.transformers.BertConfig(vocab_size=folders.vocab_size(hf), **folders.BERT)
     peer.loud_peer(peer.transformers.BertModel, configured).save_pretrained(hf)
     done = commands.run("convert.py", f"--from_hf={hf}", f"--workdir={tmp_path}/run")
     assert "cls.predictions.bias is missing" in done.sentence
