@@ -24,7 +24,7 @@ from finetuning.encoding import encode_labeled
 from finetuning.rates import rates_of
 from finetuning.run import TaskRun, make_predict
 from finetuning.scoring import majority
-from finetuning.start import features_of, num_task_parameters, pretrained_params, task_model, without_memory
+from finetuning.start import features_of, num_task_parameters, task_model, without_memory
 from finetuning.stream import padded
 from finetuning.templates import template_of
 from models import BertConfig
@@ -34,6 +34,7 @@ from objectives import Classification
 from training.checkpoint import Checkpoints
 from training.config import Experiment
 from training.keys import held_out_key
+from training.restored import stored_params
 from training.sharding import param_name, param_specs
 from training.state import TrainState, abstract_state
 
@@ -298,7 +299,7 @@ def test_the_command_counts_and_its_checkpoint_holds_the_pretrained_parameters_a
     head, inside = num_task_parameters(DIM, 2, pooled=False), 4 * LAYERS * 2 * DIM
     assert f" {inside + head:,} of " in done.out and f" {head:,} of them of the head" in done.out
     folder = workdir / "finetune" / "yesno-lora" / "pretrained" / "rate-0.003" / "seed-0"
-    stored, pretrained = commands.stored(folder), leaves(pretrained_params(workdir, 0))
+    stored, pretrained = commands.stored(folder), leaves(stored_params(workdir, 0))
     params = {name.removeprefix("params/"): leaf for name, leaf in stored.items() if name.startswith("params/")}
     for name, leaf in params.items():
         added = name.startswith("task/") or "/update/" in name

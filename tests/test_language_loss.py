@@ -17,7 +17,6 @@ from batch import InputError
 from finetuning import sources
 from finetuning.build import Recipe, build_task_run, encoded, experiment_of, open_pretrained
 from finetuning.run import TaskRun
-from finetuning.start import pretrained_params
 from finetuning.stream import padded
 from finetuning.templates import template_of
 from models import GptConfig
@@ -29,6 +28,7 @@ from training.build import check_fit
 from training.checkpoint import Checkpoints
 from training.config import Experiment, from_dict, to_json
 from training.keys import held_out_key
+from training.restored import stored_params
 from training.step import make_descent
 
 VOCAB = tasks.TOKENIZER.vocab
@@ -232,7 +232,7 @@ def test_the_command_learns_both_with_the_head_of_the_checkpoint(tmp_path, monke
     asked += ["--nofrom_scratch", f"--output={output}", *(f"--config.{name}={text}" for name, text in FIELDS)]
     done = commands.run("finetune.py", *asked, "--language_weight=0.5", "--config.training.log_every=1")
     assert done.code == 0, done.err
-    stored = traverse_util.flatten_dict(pretrained_params(workdir, 0), sep="/")
+    stored = traverse_util.flatten_dict(stored_params(workdir, 0), sep="/")
     size = sum(leaf.size for leaf in stored.values()) + 17 * 2
     assert f"Gpt, {size:,} of {size:,} parameters are trained, 34 of them of the head" in done.out
     folder = output / "pretrained" / "rate-0.01" / "seed-0"
