@@ -23,13 +23,15 @@ LEAST, MOST = 6, 24
 def quarters(data: DataConfig) -> Sets:
     """Each held-out sentence of a corpus once, labeled with the quarter of its bytes that its document begins in.
 
-    The sentences of the validation split are learned from, those of the test split are judged by: a run of
-    pretraining on `data` has read neither. Raises InputError where the corpus cannot be read, or is too small.
+    The sentences of the validation split are learned from, those of the test split are judged by. A run of
+    pretraining on `data` has read neither: what also stands in the training split is left out. Raises InputError where
+    the corpus cannot be read, or is too small.
     """
     corpus = open_corpus(data)
     plan = plan_splits(corpus.documents, data.validation, data.test)
-    examples: dict[Split, list[Labeled]] = {"train": [], "validation": [], "test": []}
-    seen: set[str] = set()
+    examples: dict[Split, list[Labeled]] = {"validation": [], "test": []}
+    trained_on = (document for split, document in plan.parts(corpus.documents()) if split == "train")
+    seen = {text for document in trained_on for text in sentences(document.lines)}
     before, total = 0, sum(plan.num_bytes.values())
     for split, document in plan.parts(corpus.documents()):
         label = QUARTERS[before * len(QUARTERS) // total]

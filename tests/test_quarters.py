@@ -14,7 +14,8 @@ from finetuning.quarters import QUARTERS, quarters
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The task of a corpus, the corpus, and the text of each of its splits as pretraining has it."""
-    folder, text = tmp_path_factory.mktemp("quarters"), commands.text(120, 6) + "\n" + commands.text(3, 6, seed=0)
+    common = "This very sentence stands in each of all documents.\n\n"
+    folder, text = tmp_path_factory.mktemp("quarters"), commands.text(120, 6).replace("\n\n", f"\n{common}")
     (folder / "corpus.txt").write_text(text)
     shares = {"validation": 0.3, "test": 0.3}
     config = DataConfig(str(folder / "corpus.txt"), cache=str(folder / "cache"), tokenizer="bytes", **shares)
