@@ -91,7 +91,7 @@ def test_a_task_is_planned_fine_tuned_judged_and_reported(suite, tmp_path):
         ({"data": None}, "fine_tuned: the task classification has no data; give the folder of its files"),
         ({"data": "/nowhere"}, "fine_tuned: data=/nowhere: is no folder; name the one of the task's files."),
         ({"label": None}, "fine_tuned: text and label: one of them is missing"),
-        ({"label": "lable"}, "lable"),
+        ({"label": "verdict"}, "verdict"),
         ({"rates": (2,)}, "fine_tuned: rates=2: must be default, paper, or different numbers"),
         ({"fields": [("seed", "3")]}, "arm gpt: fine_tuned: seed=3: is said by"),
         (
