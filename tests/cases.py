@@ -37,6 +37,10 @@ if (0, 10, 2) <= jax.__version_info__ < (0, 11, 1):
     # over the last axis reads other rows (github.com/jax-ml/jax/issues/39103). The sums of a training step do not.
     QUICK["xla_cpu_experimental_ynn_fusion_type"] = ""
 
+ALIKE: dict[str, Any] = {"xla_cpu_use_fusion_emitters": True} if jax.__version_info__ <= (0, 10, 2) else {}
+"""Compiler options for two programs whose numbers must be the same bits: the emitters that users have. Those that the
+tests compile with (conftest.py) round one value differently in different fusions."""
+
 SIZE = {
     "num_layers": 3,
     "num_heads": 2,

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from batch import InputError
-from cases import MODELS, QUICK, ROWS, VOCAB, build, loud, prepare, read, text
+from cases import ALIKE, MODELS, QUICK, ROWS, VOCAB, build, loud, prepare, read, text
 from evaluation.curve import KINDS, LEFT, answers, draw_questions
 from evaluation.likelihood import Options, any_order, left_to_right
 from evaluation.mass import training_mass
@@ -154,7 +154,8 @@ def trained(objective, steps: int = 2):
     config = MODELS["gpt"]
     model, optimizer = build(config), optax.sgd(0.1)
     params = jax.jit(lambda key: initialize(model, key), compiler_options=QUICK)(jax.random.key(0))
-    step, state = make_train_step(model, objective, VOCAB, optimizer), init_state(model, optimizer, ROWS, 0, params)
+    step = jax.jit(make_train_step(model, objective, VOCAB, optimizer), compiler_options=ALIKE)
+    state = init_state(model, optimizer, ROWS, 0, params)
     records = []
     for _ in range(steps):
         state, record = step(state, text(config), 0)
