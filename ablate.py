@@ -103,15 +103,16 @@ def budgets(plan: Plan) -> str:
 def fine_tuning(plan: Plan) -> str:
     """What will be fine-tuned; nothing where no yardstick asks for it."""
     trials = {arm: {own for each in plan.conditions() for own in each.trials[arm]} for arm in plan.experiments}
-    rows = [
-        [metric, arm, f"{len(trials[arm])}", f"{each:,}", f"{len(trials[arm]) * each:,}"]
-        for metric, steps in plan.learned.items()
-        for arm, each in steps.items()
-    ]
+    seeds = {arm: {own.experiment.seed for own in trials[arm]} for arm in trials}
+    rows = []
+    for metric, steps in plan.learned.items():
+        for arm, each in steps.items():
+            runs = len(trials[arm]) + len(seeds[arm])  # from random weights, one serves every matching
+            rows.append([metric, arm, f"{len(trials[arm])}", f"{len(seeds[arm])}", f"{runs * each // 2:,}"])
     if not rows:
         return ""
-    table = markdown(["fine-tuned on", "arm", "trials", "steps of each", "steps"], rows, left=("fine-tuned on", "arm"))
-    return f"\n\n{table}\n\nHalf of these steps are of the same models from random weights."
+    head = ["fine-tuned on", "arm", "trials", "from random weights", "steps"]
+    return f"\n\n{markdown(head, rows, left=('fine-tuned on', 'arm'))}"
 
 
 def summary(results: Results) -> str:

@@ -43,7 +43,10 @@ ADAPT = flags.DEFINE_enum("adapt", "full", get_args(Adapt), "what is learned wit
 LAYERS = flags.DEFINE_string("layers", "last", "that a frozen trunk is read at: last, a number, last-4, or weighted")
 LANGUAGE = flags.DEFINE_float("language_weight", 0.0, "what the next token's loss counts beside the task's, as in GPT")
 KEEP = flags.DEFINE_bool("keep_features", True, "of --adapt=frozen: the trunk reads a set once, and not in every epoch")
-OUTPUT = flags.DEFINE_string("output", None, "folder of the runs and of results.json, if not WORKDIR/finetune/TASK")
+OUTPUT = flags.DEFINE_string("output", None, "folder of the runs and of results.json, if not WORKDIR/finetune/TASK...")
+
+SETTINGS = (STEP, EPOCHS, ADAPT, LAYERS, SEES, LANGUAGE)
+"""Flags that decide what is learned, and how."""
 
 
 def main(fields: list[tuple[str, str]]) -> None:
@@ -54,8 +57,7 @@ def main(fields: list[tuple[str, str]]) -> None:
     pretrained = open_pretrained(workdir, STEP.value)
     layout = Layout(tuple(TEXT.value), LABEL.value, TRAIN.value, DEV.value)
     sets = open_sets(str(TASK.value), folder, layout, print)
-    kind = [value for value, usual in ((ADAPT.value, "full"), (LAYERS.value, "last")) if value != usual]
-    output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / "-".join([sets.task.name, *kind])
+    output = Path(OUTPUT.value) if OUTPUT.value else workdir / "finetune" / "-".join([sets.task.name, *unusual()])
     visibility: Any = SEES.value
     adapt: Any = ADAPT.value
     recipe = Recipe(
@@ -77,11 +79,19 @@ def main(fields: list[tuple[str, str]]) -> None:
     print(described(trials, asked[0]), flush=True)
     outcomes = trials.run(asked)
     found, baseline = summarize(outcomes), majority(sets)
-    write_whole(output / "results.json", json.dumps(values(sets, outcomes, found, baseline), indent=2) + "\n")
+    told = {"flags": {flag.name: flag.value for flag in SETTINGS}, **values(sets, outcomes, found, baseline)}
+    write_whole(output / "results.json", json.dumps(told, indent=2) + "\n")
     if all(outcome.diverged for outcome in outcomes):
         lower = f"--rates={min(rates) / 10:g}"
         raise InputError(f"--rates={RATES.value}: every run diverged; give lower ones, as in {lower}.")
     print(table(sets, found, baseline))
+
+
+def unusual() -> list[str]:
+    """What tells a way to learn a task from the usual one, for the name of its folder."""
+    named = {ADAPT: str(ADAPT.value), LAYERS: str(LAYERS.value), SEES: f"sees-{SEES.value}"}
+    named[LANGUAGE] = f"language-{LANGUAGE.value:g}"
+    return [name for flag, name in named.items() if flag.value != flag.default]
 
 
 def described(trials: Trials, trial: Trial) -> str:

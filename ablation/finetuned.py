@@ -29,6 +29,7 @@ from finetuning.build import Arm, Fields, Pretrained, Recipe, build_task_run, en
 from finetuning.files import Layout
 from finetuning.items import item_scores, of_items
 from finetuning.rates import rates_of
+from finetuning.run import TaskRun
 from finetuning.scoring import majority
 from finetuning.sources import open_sets
 from finetuning.summary import baseline
@@ -55,7 +56,9 @@ class Finetuning:
     epochs: int = 3
     rates: Sequence[float] | str = "default"  # by the width of the model; or "paper"; the best on dev counts
     adapt: Adapt = "full"
+    layers: str = "last"  # that a frozen trunk is read at
     visibility: Visibility | None = None
+    language_weight: float = 0.0
     fields: Fields = ()  # that change an experiment, as --config.FIELD=VALUE does
 
     def __post_init__(self):
@@ -109,7 +112,7 @@ def fine_tuned(
     return Yardstick(
         tuple(asked.names),
         asked.measure,
-        f"fine-tuned {asked.digest} {how.seeds} {how.rates}",
+        f"fine-tuned {asked.digest} {how.seeds} {how.rates} {called}",
         steps=asked.steps,
         blind=Blind("mean" if baseline(sets) == "mean" else "most frequent answer", majority(sets)["score"]),
     )
@@ -147,13 +150,24 @@ class Asked:
     def digest(self) -> str:
         """Tells its runs from those of another task, or of another way to learn it."""
         how = self.how
-        told = self.sets.digest, how.epochs, how.adapt, how.visibility, tuple(map(tuple, how.fields))
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
+        told = self.sets.digest, how.epochs, how.adapt, how.layers, how.visibility, how.language_weight
+        return hashlib.sha256(repr((*told, tuple(map(tuple, how.fields)))).encode()).hexdigest()[:8]
 
     def recipe(self, pretrained: Pretrained) -> Recipe:
         """How this checkpoint learns the task."""
         how = self.how
-        return Recipe(pretrained, self.sets, self.data, how.epochs, how.adapt, how.visibility, how.fields)
+        return Recipe(
+            pretrained,
+            self.sets,
+            self.data,
+            how.epochs,
+            how.adapt,
+            how.visibility,
+            how.fields,
+            layers=how.layers,
+            language_weight=how.language_weight,
+            keep=True,
+        )
 
     def steps(self, source: Experiment, tokenizer: AnyTokenizer) -> int:
         """Steps of all the runs that a trial of an experiment is asked by.
@@ -162,9 +176,13 @@ class Asked:
         """
         recipe = self.recipe(Pretrained(Path(), 0, source, tokenizer))
         rates = self.how.rates_for(source.model.model_dim)
-        experiment = unflagged(lambda: experiment_of(recipe, "scratch", rates[0], 0))
-        build_task_run(recipe, experiment, *(encoded(recipe, name, experiment.data) for name in ("train", "dev")))
-        return experiment.optimizer.total_steps * len(rates) * self.how.seeds * len(ARMS)
+
+        def built() -> TaskRun:
+            experiment = experiment_of(recipe, "scratch", rates[0], 0)
+            sets = (encoded(recipe, name, experiment.data) for name in ("train", "dev"))
+            return build_task_run(recipe, experiment, *sets)
+
+        return unflagged(built).experiment.optimizer.total_steps * len(rates) * self.how.seeds * len(ARMS)
 
     def measure(self, entry: Entry, watch: Watch) -> Measured:
         """Fine-tunes what is not finished; nothing is found of runs that diverged at their best rate."""
@@ -173,7 +191,11 @@ class Asked:
         folder = Path(FOLDER) / f"{slug(self.names.tuned.name)}-{self.digest}"
         homes: dict[Arm, Path] = {"pretrained": workdir / folder, "scratch": of_arm(workdir) / folder}
         tuned, scratch = (
-            self.items(Trials(recipe, homes[arm], self.programs(recipe)), arm, functools.partial(Within, watch, number))
+            self.items(
+                Trials(recipe, homes[arm], self.programs(recipe), "workdir"),
+                arm,
+                functools.partial(Within, watch, number),
+            )
             for number, arm in enumerate(ARMS)
         )
         found = {}

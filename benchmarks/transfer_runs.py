@@ -16,7 +16,6 @@ from benchmarks.transfer_table import Comparison
 from benchmarks.transfer_tasks import TEXTS, Real, folder_of, tuning
 from configs.shared import MINI, TINY, Size
 from finetuning.build import Arm, Fields, Recipe, open_pretrained
-from finetuning.run import TaskRun
 from finetuning.scoring import majority
 from finetuning.task import Sets
 from finetuning.trials import Outcome, Trial, Trials, summarize, write_whole
@@ -25,7 +24,6 @@ from training.loop import train
 from training.metrics import read_records
 from training.overrides import override
 from training.progress import Part, Progress
-from training.trainable import Programs
 
 FAMILIES = {"bert": "BERT", "gpt": "GPT", "xlnet": "XLNet"}
 ARMS: tuple[Arm, Arm] = ("scratch", "pretrained")
@@ -163,17 +161,6 @@ def pretrain(plan: Plan, text: str, family: str, course: Course) -> dict[str, An
     return {"text": text, "model": FAMILIES[family], **told, **losses}
 
 
-class Shared(Trials):
-    """Trials that share what is compiled for a learning rate with others of the same task and model."""
-
-    def __init__(self, recipe: Recipe, output: Path, kept: dict[float, Programs]):
-        super().__init__(recipe, output)
-        self._kept = kept
-
-    def programs(self, rate: float, run: TaskRun) -> Programs:
-        return self._kept.setdefault(rate, run.programs())
-
-
 def compare(plan: Plan, task: Real, sets: Sets, family: str, course: Course) -> Comparison:
     """Fine-tunes a model from its checkpoint and from random weights, with the same seeds.
 
@@ -184,11 +171,11 @@ def compare(plan: Plan, task: Real, sets: Sets, family: str, course: Course) -> 
     chosen: dict[Arm, float] = dict.fromkeys(ARMS, plan.rates[0])
     label = f"{task.name}, {FAMILIES[family]}"
     if len(plan.rates) > 1:
-        trials = Shared(plan.recipe(task.text, family, tuning(sets)), folder / "tuning", kept)
+        trials = Trials(plan.recipe(task.text, family, tuning(sets)), folder / "tuning", kept, "workdir")
         asked = [Trial(arm, rate, seed) for arm in ARMS for rate in plan.rates for seed in range(TUNING_SEEDS)]
         outcomes = finished(trials, asked, f"{label}, tuning", course)
         chosen = {found.arm: found.rate for found in summarize(outcomes)}
-    trials = Shared(plan.recipe(task.text, family, sets), folder / "final", kept)
+    trials = Trials(plan.recipe(task.text, family, sets), folder / "final", kept, "workdir")
     asked = [Trial(arm, chosen[arm], seed) for arm in ARMS for seed in range(plan.seeds)]
     outcomes = finished(trials, asked, label, course)
     scores: dict[Arm, tuple[float, ...]] = {

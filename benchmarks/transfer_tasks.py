@@ -11,8 +11,7 @@ import numpy as np
 
 from batch import InputError
 from finetuning.examples import Labeled, Tagged
-from finetuning.files import Layout, read_words
-from finetuning.formats.labels import label_set
+from finetuning.files import Layout, of_words, read_words
 from finetuning.sources import open_sets
 from finetuning.task import Sets, Task
 
@@ -68,9 +67,7 @@ def trees(folder: Path, report: Report) -> Sets:
     """Parts of speech of a treebank that comes as one file."""
     del report
     learned, judged = parted(read_words(folder / one_file(folder, ".conllu"), Layout(label="UPOS"), None))
-    labels = label_set((tag for each in learned for tag in each.tags or ()), str(folder))
-    unseen = sorted({tag for each in judged for tag in each.tags or ()} - set(labels))
-    return Sets(Task(folder.name, "tagging", ("tag_accuracy",)), (*labels, *unseen), learned, judged)
+    return of_words(folder.name, learned, judged, str(folder))
 
 
 def densities(folder: Path, report: Report) -> Sets:

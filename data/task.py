@@ -50,14 +50,15 @@ class TaskData:
             if getattr(self, field) < least:
                 raise InputError(f"data.{field}={getattr(self, field)}: must be at least {least}.")
         if not re.fullmatch(r"last|weighted|(\d|last-[1-9])\d*", self.layers):
-            raise InputError(f"data.layers={self.layers}: must be last, a number, as last-4, or weighted.")
+            raise InputError(f"--layers={self.layers}: must be last, a number, as last-4, or weighted.")
         if not self.alpha > 0:
             raise InputError(f"data.alpha={self.alpha}: must be above 0.")
         for field, owners in BELONGS.items():
             value = getattr(self, field)
             if self.adapt not in owners and value != getattr(TaskData, field):
                 there = " or ".join(owners)
-                raise InputError(f"data.{field}={value}: belongs to --adapt={there}; leave it out, or adapt so.")
+                flag = "--layers" if field == "layers" else f"data.{field}"
+                raise InputError(f"{flag}={value}: belongs to --adapt={there}; leave it out, or adapt so.")
 
     @property
     def outputs(self) -> int:

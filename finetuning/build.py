@@ -74,9 +74,9 @@ class Recipe:
     adapt: Adapt = "full"
     visibility: Visibility | None = None  # None: as in pretraining, "left" for GPT
     fields: Fields = ()  # that change the experiment, as --config.FIELD=VALUE does
-    layers: str = "last"  # that a frozen trunk is read at
     language_weight: float = 0.0  # of the next token's loss, beside the task's
-    keep: bool = False  # whether what it says there is computed once and kept on disk
+    layers: str = "last"  # that a frozen trunk is read at
+    keep: bool = False  # whether what a frozen trunk says there is computed once and kept on disk
 
     @property
     def template(self) -> Template:

@@ -70,12 +70,18 @@ def tagged_sets(folder: Path, layout: Layout, report: Callable[[str], None]) -> 
     """Words with a tag each, from columns or from CoNLL-U; entities are judged as such where the tags are theirs."""
     del report
     train, dev = (the_file(folder, name, stem, WORDS) for name, stem in ((layout.train, "train"), (layout.dev, "dev")))
-    learned = read_words(train, layout, None)
-    labels = label_set((tag for each in learned for tag in each.tags or ()), str(train))
-    judged = read_words(dev, layout, None)  # a tag that training lacks is judged, and never predicted
+    return of_words(named(folder), read_words(train, layout, None), read_words(dev, layout, None), str(train))
+
+
+def of_words(name: str, learned: Sequence[Tagged], judged: Sequence[Tagged], source: str) -> Sets:
+    """The sets of sentences; a tag that training lacks is judged, and never predicted.
+
+    Raises InputError, naming the `source`, where the tags to learn from are too few.
+    """
+    labels = label_set((tag for each in learned for tag in each.tags or ()), source)
     unseen = sorted({tag for each in judged for tag in each.tags or ()} - set(labels))
     metric = "entity_f1" if are_entities(labels) else "tag_accuracy"
-    return Sets(Task(named(folder), "tagging", (metric,)), (*labels, *unseen), learned, judged)
+    return Sets(Task(name, "tagging", (metric,)), (*labels, *unseen), learned, judged)
 
 
 def choice_sets(

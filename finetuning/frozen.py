@@ -33,6 +33,8 @@ from training.keys import held_out_key
 
 TAIL = hashlib.sha256().digest_size
 Report = Callable[[str], None]
+Features = tuple[np.ndarray, ...]
+"""What is read of each row: slots, layers, width."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,28 +42,30 @@ class Frozen:
     """The files of features in a folder, which are made as they are asked for."""
 
     folder: Path
-    _opened: dict[Path, Encoded] = dataclasses.field(default_factory=dict)
+    _opened: dict[Path, Features] = dataclasses.field(default_factory=dict)
 
-    def sets(self, run: TaskRun, sets: Mapping[str, Encoded], start: Any, report: Report) -> dict[str, Encoded]:
+    def sets(
+        self, run: TaskRun, sets: Mapping[str, Encoded], start: Callable[[], Any], report: Report
+    ) -> dict[str, Encoded]:
         """The sets with the features of the run's trunk; `start()` are the run's first parameters, None if drawn.
 
         What is not there, or damaged, is computed; its size is told before. Raises InputError where there is no room.
         """
         paths = {name: self.folder / f"{key(run, own)}.f32" for name, own in sets.items()}
-        new = {name: path for name, path in paths.items() if path not in self._opened}
-        found = {path: opened(path, sets[name], layout(run, sets[name]), report) for name, path in new.items()}
-        missing = {name: path for name, path in new.items() if found[path] is None}
+        new = {path: name for name, path in paths.items() if path not in self._opened}
+        shapes = {name: layout(run, sets[name]) for name in new.values()}
+        found = {path: opened(path, sets[name], shapes[name], report) for path, name in new.items()}
+        missing = {path: name for path, name in new.items() if found[path] is None}
         if missing:
-            shapes = {name: layout(run, sets[name]) for name in missing}
-            self.make_room({name: 4 * int(np.prod(shape)) for name, shape in shapes.items()}, report)
+            self.make_room({name: 4 * int(np.prod(shapes[name])) for name in missing.values()}, report)
             trunk = trunk_of(run)
             params = trunk_params(run, trunk, start())
             program = reader(run, trunk)
-            for name, path in missing.items():
+            for path, name in missing.items():
                 write(path, features(run, sets[name], program, params))
                 found[path] = opened(path, sets[name], shapes[name], report)
         self._opened.update({path: own for path, own in found.items() if own is not None})
-        return {name: self._opened[path] for name, path in paths.items()}
+        return {name: dataclasses.replace(sets[name], features=self._opened[path]) for name, path in paths.items()}
 
     def make_room(self, needed: Mapping[str, int], report: Report) -> None:
         """Says how much will be written. Raises InputError where the disk has less."""
@@ -164,8 +168,8 @@ def write(path: Path, parts: Iterator[np.ndarray]) -> None:
             building.unlink(missing_ok=True)
 
 
-def opened(path: Path, rows: Encoded, shape: tuple[int, int, int], report: Report) -> Encoded | None:
-    """The set with the features of a file, which stay on disk until they are read; None where it is not whole."""
+def opened(path: Path, rows: Encoded, shape: tuple[int, int, int], report: Report) -> Features | None:
+    """The features of a file, which stay on disk until they are read; None where it is not whole."""
     if not path.is_file():
         return None
     size = 4 * int(np.prod(shape))
@@ -177,4 +181,4 @@ def opened(path: Path, rows: Encoded, shape: tuple[int, int, int], report: Repor
     values = np.asarray(held)[:size].view(np.float32).reshape(shape)
     order = reading_order(rows)
     parts = np.split(values, np.cumsum(counts(rows)[order])[:-1])
-    return dataclasses.replace(rows, features=tuple(parts[place] for place in np.argsort(order)))
+    return tuple(parts[place] for place in np.argsort(order))

@@ -105,10 +105,13 @@ class Trials:
     """The trials of a recipe below a folder; sets are encoded once, and a learning rate is compiled once.
 
     `programs` are what is compiled for each rate: recipes that differ in their checkpoint alone can share it.
+    `flag` names what chose the folder.
     """
 
-    def __init__(self, recipe: Recipe, output: Path, programs: dict[float, Programs] | None = None):
-        self.recipe, self.output = recipe, output
+    def __init__(
+        self, recipe: Recipe, output: Path, programs: dict[float, Programs] | None = None, flag: str = "output"
+    ):
+        self.recipe, self.output, self._flag = recipe, output, flag
         self._programs = {} if programs is None else programs
         self._frozen, self._sets = Frozen(output / "features"), dict[str, Encoded]()
 
@@ -134,7 +137,7 @@ class Trials:
         experiment = experiment_of(self.recipe, trial.arm, trial.rate, trial.seed)
         train, dev = encoded(self.recipe, "train", experiment.data), encoded(self.recipe, "dev", experiment.data)
         run = build_task_run(self.recipe, experiment, train, dev)
-        check_identity(self.output / trial.folder, experiment, run.prepared, "output")
+        check_identity(self.output / trial.folder, experiment, run.prepared, self._flag)
         return run
 
     def finished(self, trial: Trial) -> Outcome | None:

@@ -98,7 +98,7 @@ def test_a_task_is_planned_fine_tuned_judged_and_reported(suite, tmp_path):
             {"fields": [("data.lengths", "3")]},
             "arm gpt: fine_tuned: data.lengths: unknown field; did you mean",
         ),
-        ({"fields": [("data.length", "99")]}, "arm gpt: data.length=99: exceeds model.max_length=64"),
+        ({"fields": [("data.length", "99")]}, "arm gpt: fine_tuned: data.length=99: exceeds model.max_length=64"),
     ],
     ids=str,
 )

@@ -400,8 +400,8 @@ def test_what_is_small_learns_faster_by_default_and_a_field_of_another_adaptatio
         ({"rank": 4}, "data.rank=4: belongs to --adapt=lora; leave it out"),
         ({"adapt": "lora", "bottleneck": 8}, "data.bottleneck=8: belongs to --adapt=adapters"),
         ({"adapt": "bias", "reinitialized": 1}, "data.reinitialized=1: belongs to --adapt=full or gradual"),
-        ({"layers": "1"}, "data.layers=1: belongs to --adapt=frozen"),
-        *(({"adapt": "frozen", "layers": name}, "data.layers=") for name in ("first", "last-0", "-1", "last-", "")),
+        ({"layers": "1"}, "--layers=1: belongs to --adapt=frozen"),
+        *(({"adapt": "frozen", "layers": name}, "--layers=") for name in ("first", "last-0", "-1", "last-", "")),
     ):
         with pytest.raises(InputError, match=said):
             dataclasses.replace(DATA, **fields)

@@ -111,6 +111,18 @@ def test_another_seed_never_runs_the_trunk_and_a_damaged_file_is_never_read(tmp_
     assert [len(found[name].features) for name in ("train", "dev", "more")] == [40, 20, 5]
 
 
+def test_the_same_texts_with_other_labels_share_features_and_keep_their_labels(tmp_path):
+    own = recipe("gpt", tasks.classification())
+    run = run_of(own)
+    rows = encoded(own, "dev", run.experiment.data)
+    sets = {"dev": rows, "other": dataclasses.replace(rows, label=1 - rows.label)}
+    with commands.quick():
+        found = Frozen(tmp_path).sets(run, sets, lambda: start_of(own, run), lambda line: None)
+    assert len(list(tmp_path.iterdir())) == 1 and {*rows.label} == {0, 1}
+    for name, each in sets.items():
+        np.testing.assert_array_equal(found[name].label, each.label)
+
+
 def test_features_are_named_by_all_that_decides_them():
     sets = tasks.tagging()
     changes = [

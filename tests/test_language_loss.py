@@ -235,6 +235,8 @@ def test_the_command_learns_both_with_the_head_of_the_checkpoint(tmp_path, monke
     stored = traverse_util.flatten_dict(stored_params(workdir, 0), sep="/")
     size = sum(leaf.size for leaf in stored.values()) + 17 * 2
     assert f"Gpt, {size:,} of {size:,} parameters are trained, 34 of them of the head" in done.out
+    flags = json.loads((output / "results.json").read_text())["flags"]
+    assert (flags["language_weight"], flags["adapt"], flags["epochs"]) == (0.5, "full", 1)
     folder = output / "pretrained" / "rate-0.01" / "seed-0"
     splits = [each.get("split") for each in commands.records(folder) if each["language_loss"] > 1]
     assert splits == [None, None, None, "validation"]

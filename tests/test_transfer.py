@@ -13,10 +13,10 @@ import pytest
 import commands
 import tasks
 from benchmarks import transfer_runs, transfer_table
-from benchmarks.transfer_runs import SCALES, Course, Plan, Shared, compare, stages
+from benchmarks.transfer_runs import SCALES, Course, Plan, compare, stages
 from benchmarks.transfer_table import Comparison, judged, verdict
 from benchmarks.transfer_tasks import EVERY, TASKS, drawn, find_tasks, parted, tuning
-from finetuning.trials import RESULT, Outcome, write_whole
+from finetuning.trials import RESULT, Outcome, Trials, write_whole
 from training.progress import Progress
 
 SENTENCES = ("the old boat", "a boat sings", "old water runs", "the tree is old", "light and stone")
@@ -169,8 +169,8 @@ def test_the_command_runs_from_text_to_table_and_does_nothing_twice(data, tmp_pa
     assert found["seconds"] == pytest.approx(sum(each["seconds"] for each in spent.values()))
     assert set(spent) == {"pretraining XLNet on English text", "polarity, XLNet"}
 
-    asked, train = [], Shared.train
-    monkeypatch.setattr(Shared, "train", lambda *own: asked.append(own[1]) or train(*own))
+    asked, train = [], Trials.train
+    monkeypatch.setattr(Trials, "train", lambda *own: asked.append(own[1]) or train(*own))
     monkeypatch.setattr(transfer_runs, "train", lambda *own, **named: pytest.fail("pretrained twice"))
     (final / "scratch" / "rate-0.01" / "seed-1" / RESULT).unlink()
     again = commands.run(*command)
@@ -209,7 +209,7 @@ def test_each_arm_learns_at_its_own_best_rate_and_is_judged_by_the_dev_set(data,
         write_whole(folder / RESULT, json.dumps({"step": 2, "values": {"score": value}, "diverged": None}))
         return Outcome(trial, 2, {"score": value})
 
-    monkeypatch.setattr(Shared, "train", fake)
+    monkeypatch.setattr(Trials, "train", fake)
     with Progress(plan.work({task: sets["polarity"]}), "all") as progress:
         course = Course(progress, tmp_path / "seconds.json")
         found = compare(plan, task, sets["polarity"], "xlnet", course)
