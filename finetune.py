@@ -89,9 +89,8 @@ def main(fields: list[tuple[str, str]]) -> None:
 
 def unusual() -> list[str]:
     """What tells a way to learn a task from the usual one, for the name of its folder."""
-    named = {ADAPT: str(ADAPT.value), LAYERS: str(LAYERS.value), SEES: f"sees-{SEES.value}"}
-    named[LANGUAGE] = f"language-{LANGUAGE.value:g}"
-    return [name for flag, name in named.items() if flag.value != flag.default]
+    named: list[tuple[Any, str]] = [(ADAPT, ""), (LAYERS, ""), (SEES, "sees-"), (LANGUAGE, "language-")]
+    return [f"{begin}{flag.value}" for flag, begin in named if flag.value != flag.default]
 
 
 def described(trials: Trials, trial: Trial) -> str:
