@@ -84,6 +84,18 @@ def test_a_task_is_planned_fine_tuned_judged_and_reported(suite, tmp_path):
     assert "toy, from scratch" in report and "The most frequent answer of the training set has 0.400 accuracy" in report
 
 
+def test_a_plan_counts_runs_from_random_weights_once_for_all_matchings(suite, tmp_path):
+    """The thin arm makes more steps where operations match, so that it has trials of both kinds; its seeds are two."""
+    two, thin = tmp_path / "two.py", '{"model": dataclasses.replace(tasks.CONFIGS["gpt"], mlp_dim=8)}'
+    two.write_text(suite.read_text().replace('arms={"gpt": {}}', f'arms={{"gpt": {{}}, "thin": {thin}}}'))
+    arguments = ("--config.optimizer.total_steps=40", "--match=tokens,flops", "--seeds=2", "--dry_run")
+    planned = commands.run("ablate.py", f"--suite={two}", f"--workdir={tmp_path / 'runs'}", *arguments)
+    assert planned.code == 0, planned.err
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in planned.out.splitlines() if "| toy" in line]
+    of_one = 2 * 2  # epochs of 16 examples, 8 a batch
+    assert rows == [["gpt", "2", "2", str((2 + 2) * of_one)], ["thin", "4", "2", str((4 + 2) * of_one)]]
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
