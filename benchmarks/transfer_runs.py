@@ -48,7 +48,7 @@ class Scale:
 
 
 SCALES = {"tiny": Scale(TINY, "float32", 450), "mini": Scale(MINI, "bfloat16", 3600)}
-"""The steps of mini take less than 20 minutes on two cores."""
+"""The steps of mini take about 20 minutes on two cores."""
 
 
 @dataclasses.dataclass(frozen=True)
